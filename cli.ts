@@ -66,6 +66,16 @@
  * echo secret | deno run -A cli.ts verifier ann@example.com >> users
  * ```
  *
+ * Keys for DKIM, with the records for the DNS; the server signs with them once it
+ * has them, and `dkim verify` checks a message that has arrived elsewhere:
+ *
+ * ```sh
+ * deno run -A cli.ts dkim create --domain example.com --type both --out keys
+ * deno run -A cli.ts --relay --users users --self-signed \
+ *   --dkim example.com:s2026a:keys/example.com.s2026a.pem
+ * deno run -A cli.ts dkim verify letter.eml
+ * ```
+ *
  * The files of `--aliases`, `--local-recipients` and `--senders` have one name a
  * line; `examples/recipients.md` has their form.
  *
@@ -176,14 +186,17 @@
  * | `--smarthost HOST:PORT[/smtps\|/starttls\|/none]` | repeatable; next hop of all relayed mail; several are tried in order | `smarthost` |  |
  * | `--smarthost-user NAME:SECRET` | login at the smarthost, over verified TLS unless /none | `smarthostUser` |  |
  * | `--smarthost-mechanisms NAMES` | SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"; default all, the strongest first | `smarthostMechanisms` |  |
+ * | `--dkim DOMAIN:SELECTOR:KEYFILE` | repeatable; sign relayed mail of users and --relay-from, and DSNs, of authors in DOMAIN, with a key that the command dkim makes; several for a domain make a signature each | `dkim` | reload |
  * | `--chunking=no` | send content by DATA only, never by BDAT | `chunking` |  |
  * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool | `spool` |  |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's | `dns` |  |
+ * | `--trust-ad` | believe name servers on other machines that they have validated answers (DNSSEC) | `trustAd` |  |
  * | `--retry "SCHEDULE"` | waits between attempts, as 30s 5m\*3 1h\*12 4h; the last one repeats; default "30s 2m 5m 15m 30m 1h 2h 4h" | `retry` |  |
  * | `--expire TIME` | age at which a message bounces; default 5d | `expire` |  |
  * | `--bounce-from ADDRESS` | sender of DSNs; default MAILER-DAEMON at the hostname | `bounceFrom` |  |
  * | `--long-lines keep\|encode` | relayed lines of more than 998 bytes; default keep | `longLines` |  |
  * | `--remote-port PORT` | port of the other servers, for tests; default 25 | `remotePort` |  |
+ * | `--tls-policy dane\|mta-sts\|none` | repeatable; what may demand more of the TLS of other servers: DANE, which needs a validating name server on this machine or --trust-ad, and the MTA-STS policies of domains; default dane and mta-sts | `tlsPolicy` |  |
  * | `--allow-loopback` | relay to loopback addresses that MX records name, for tests | `allowLoopback` |  |
  *
  * ### Limits
@@ -291,6 +304,7 @@
  * | `--chunking=no` | send content by DATA only, never by BDAT |
  * | `--hostname NAME` | name of this host in EHLO; default this machine's |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
+ * | `--trust-ad` | believe name servers on other machines that they have validated answers (DNSSEC) |
  * | `--remote-port PORT` | port of the other servers, for tests; default 25 |
  * | `--json` | the result of each recipient as one JSON object per line |
  *
@@ -300,14 +314,24 @@
  *
  * | call | does |
  * |---|---|
- * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt\|dmarc NAME` | ask the DNS as the server does |
+ * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt\|tlsa\|spf\|dkim\|dmarc NAME` | ask the DNS as the server does |
  *
  * ### Options
  *
  * | option | means |
  * |---|---|
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
+ * | `--trust-ad` | believe name servers on other machines that they have validated answers (DNSSEC) |
  * | `--json` | the answer as a JSON object |
+ *
+ * ### Options of lookup spf and dkim
+ *
+ * | option | means |
+ * |---|---|
+ * | `--ip IP` | say what SPF holds for this client, too |
+ * | `--from ADDRESS` | its sender; default postmaster of the domain |
+ * | `--helo NAME` | its name in HELO; default the domain |
+ * | `--selector NAME` | repeatable; selectors of DKIM keys to look at |
  *
  * Exit code: 0 found, 1 no such record or a faulty one, 2 wrong usage, 75 no answer.
  *
@@ -330,6 +354,38 @@
  * | `--request` | make a certificate request instead of a certificate |
  *
  * Exit code: 0 done, 1 failure, 2 wrong usage.
+ *
+ * ## dkim
+ *
+ * | call | does |
+ * |---|---|
+ * | `cli.ts dkim create --domain NAME --out DIR` | make keys, and write the records that the DNS needs |
+ * | `cli.ts dkim sign FILE\|- --dkim DOMAIN:SELECTOR:KEYFILE` | write the message with its signatures on top |
+ * | `cli.ts dkim verify FILE\|-` | check the signatures of a message |
+ *
+ * ### Options of create
+ *
+ * | option | means |
+ * |---|---|
+ * | `--domain NAME` | the domain that signs |
+ * | `--selector NAME` | name of the key in the DNS; that of an Ed25519 key beside an RSA key ends with -ed25519; default s, the year, a |
+ * | `--type rsa\|ed25519\|both` | kind of key; all receivers take rsa, of 2048 bits; default rsa |
+ * | `--out DIR` | folder for the keys; never replaces a file |
+ *
+ * ### Options of sign
+ *
+ * | option | means |
+ * |---|---|
+ * | `--dkim DOMAIN:SELECTOR:KEYFILE` | repeatable; a key to sign with |
+ *
+ * ### Options of verify
+ *
+ * | option | means |
+ * |---|---|
+ * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
+ * | `--json` | the result of each signature as one JSON object per line |
+ *
+ * Exit code: 0 done or a signature holds, 1 failure or no signature holds, 2 wrong usage, 75 a key could not be had.
  *
  * ## verifier
  *
@@ -381,6 +437,7 @@ import { processVariables } from "./lib/cli/environment.ts";
 import { type CommandName, COMMON } from "./lib/cli/option.ts";
 import { COMMANDS, optionsOf, sharedOptions } from "./lib/cli/options.ts";
 import { helpOf } from "./lib/cli/help.ts";
+import { dkim } from "./lib/cli/dkim.ts";
 import { certificate, verifier } from "./lib/cli/security.ts";
 import { completion } from "./lib/cli/completion.ts";
 import { lookup } from "./lib/cli/lookup.ts";
@@ -445,6 +502,7 @@ const RUNS: Readonly<Record<CommandName, Run>> = {
   },
   status: withConfig("status", status),
   certificate: withConfig("certificate", certificate),
+  dkim: withConfig("dkim", dkim),
   queue: withConfig("queue", queue),
   lookup: withConfig("lookup", lookup),
   send: withConfig("send", send),

@@ -65,7 +65,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   "session": [
     ...["protocol", "sasl", "net", "tls", "dns", "message", "store"],
-    ...["trust", "type queue", "type client"],
+    ...["trust", "type queue", "type client", "type secure_transport"],
     ...["files/named_lists.ts", "files/reread_file.ts"],
   ],
   "threads": [

@@ -1,8 +1,10 @@
 /**
- * Checks the client's address in the DNS. The server rejects an address that is on
- * a blocklist (RFC 5782). An address without a name that leads back to it may send
- * small messages only. The lookups run once per session, before the greeting, and
- * delay no other session.
+ * Checks where mail comes from. The server rejects an address that is on a
+ * blocklist (RFC 5782). An address without a name that leads back to it may send
+ * small messages only. These lookups run once per session, before the greeting, and
+ * delay no other session. Then SPF, DKIM and DMARC say whether the author's domain
+ * vouches for the message: where it asks for that, mail without it is refused, or
+ * goes to a folder of its own.
  *
  * ```sh
  * deno run -A examples/spam_check.ts
@@ -51,6 +53,8 @@ const handlers: SmtpHandlers = {
   },
   onMessage(session, message) {
     const { confirmed } = session.tag as Standing;
+    const { result, policy } = message.authentication?.dmarc ?? {};
+    if (result === "fail" && policy === "quarantine") message.store = suspects;
     if (confirmed || message.size <= SMALL) return;
     return new SmtpReply(
       554,
@@ -60,10 +64,12 @@ const handlers: SmtpHandlers = {
   },
 };
 
+const suspects = new MaildirStore({ folder: "./suspects" });
 const [port = "2525", nameServer] = Deno.args;
 const server = new SmtpServer({
   listen: `127.0.0.1:${port}`,
   handlers,
+  verify: { dmarc: "enforce" },
   store: new MaildirStore({ folder: "./mail" }),
   dns: nameServer === undefined
     ? { timeoutMs: 3000 }

@@ -3,11 +3,12 @@
  * and the server relays what they send, within limits for each user.
  *
  * ```sh
- * deno run -A examples/submission.ts 2525 fullchain.pem privkey.pem
+ * deno run -A examples/submission.ts 2525 fullchain.pem privkey.pem dkim.pem
  * ```
  *
  * Without the files of a certificate the server signs one itself, which clients
- * have to trust. Without arguments the port is 2525.
+ * have to trust. Without a key for DKIM the mail is not signed; `cli.ts dkim create`
+ * makes one, and the record that the DNS needs. Without arguments the port is 2525.
  */
 
 import {
@@ -18,7 +19,7 @@ import {
 } from "@smtp/server";
 import { ScramVerifier } from "@smtp/server/auth";
 
-const [port = "2525", certificateFile, keyFile = ""] = Deno.args;
+const [port = "2525", certificateFile, keyFile = "", dkimFile] = Deno.args;
 const server = new SmtpServer({
   listen: `127.0.0.1:${port}/submission`,
   domains: ["example.com"],
@@ -37,6 +38,12 @@ const server = new SmtpServer({
   senderPolicy: "own",
   limits: { perUser: { messagesPerMinute: 30, recipientsPerDay: 1000 } },
   relay: { allow: "authenticated", spool: "./spool" },
+  dkim: dkimFile
+    ? {
+      ...{ domain: "example.com", selector: "s2026a" },
+      key: await Deno.readTextFile(dkimFile),
+    }
+    : [],
   store: new MaildirStore({ folder: "./mail" }),
 });
 await server.start();

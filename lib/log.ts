@@ -60,7 +60,7 @@ export type LogValue =
  * | `removed`, `held`, `released` | id, relay, from, recipient, by (operator, program, queue) |
  * | `reload` | options |
  * | `stopping` | sessions, graceMs |
- * | `warning` | name, dropped, address, user, limit |
+ * | `warning` | name, dropped, address, user, limit, relay |
  * | `error` | id, relay, state |
  * | `dialogue` | address, side, atMs, line |
  * | `disconnect` | address, reason, messages |

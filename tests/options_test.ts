@@ -139,7 +139,7 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
     "did you forget await?",
   ],
   [{ log: console }, "Cannot use log (an object): want a function", ")"],
-  [{ dns: { servers: [] } }, "Cannot use dns.servers: no such option", "Ms"],
+  [{ dns: { servers: [] } }, "Cannot use dns.servers: no such", "onWarning"],
   [{ dns: { timeoutMs: "5s" } }, 'Cannot use dns.timeoutMs "5s"', "number"],
   [{ hostName: "a" }, "Cannot use hostName: no such option", '"hostname"?'],
   [{ threads: "2" }, 'Cannot use threads "2"', "number"],

@@ -94,7 +94,9 @@ function checkFlag(variable: string, text: string): void {
 }
 
 /** Words for values that may have blanks and commas in them: one a line. */
-const ONE_A_LINE: ReadonlySet<string> = new Set(["FILE", "NAME:SECRET"]);
+const ONE_A_LINE: ReadonlySet<string> = new Set([
+  ...["FILE", "NAME:SECRET", "DOMAIN:SELECTOR:KEYFILE"],
+]);
 
 /**
  * The values of an option that may be repeated. A text with a line end has one

@@ -10,8 +10,12 @@ import {
   type TlsaRecord,
 } from "../dns/mod.ts";
 import { flag, type RawSettings } from "./arguments.ts";
-import { nameServers } from "./relay_settings.ts";
-import { LOOKUP_TYPES } from "./option.ts";
+import { dnsSettings, type LookupTools } from "./relay_settings.ts";
+import {
+  type LOOKUP_EXPLAINED,
+  type LOOKUP_RECORDS,
+  LOOKUP_TYPES,
+} from "./option.ts";
 import { printableJson } from "../log.ts";
 import {
   EX_TEMPFAIL,
@@ -21,20 +25,30 @@ import {
   UsageError,
 } from "./output.ts";
 
-const TYPES: Readonly<Record<string, DnsRecordType>> = {
+const TYPES: Readonly<Record<typeof LOOKUP_RECORDS[number], DnsRecordType>> = {
   mx: "MX",
   a: "A",
   aaaa: "AAAA",
   ptr: "PTR",
   txt: "TXT",
-} satisfies Record<
-  Exclude<typeof LOOKUP_TYPES[number], "dmarc">,
-  DnsRecordType
->;
+  tlsa: "TLSA",
+};
+
+/** Prints what a name has; resolves with the exit code. */
+type Explain = (name: string, tools: LookupTools) => Promise<number>;
+
+/** The lookups that explain, each loaded where it is wanted. */
+const EXPLAINED: Readonly<
+  Record<typeof LOOKUP_EXPLAINED[number], () => Promise<Explain>>
+> = {
+  spf: async () => (await import("./lookup_spf.ts")).lookupSpf,
+  dkim: async () => (await import("./lookup_dkim.ts")).lookupDkim,
+  dmarc: async () => (await import("./lookup_dmarc.ts")).lookupDmarcRecord,
+};
 
 /**
- * Runs `lookup`; resolves with the exit code: 0 with records, 1 without, 75 if no
- * answer came.
+ * Runs `lookup`; resolves with the exit code: 0 with records, 1 without or with a
+ * faulty one, 75 if no answer came.
  *
  * @throws {UsageError} If the arguments are not a type and a name
  */
@@ -45,25 +59,28 @@ export async function lookup(
 ): Promise<number> {
   const [word = "", name, extra] = args;
   const key = word.toLowerCase();
-  const type = Object.hasOwn(TYPES, key) ? TYPES[key] : undefined;
-  const isDmarc = key === "dmarc";
-  const isKnown = type !== undefined || isDmarc;
+  const isKnown = LOOKUP_TYPES.some((type) => type === key);
   if (!isKnown || !name?.trim() || extra !== undefined) {
+    const words = LOOKUP_TYPES.join(", ").replace(/, (?=[^,]*$)/, " or ");
     throw new UsageError(
-      `Cannot run ${
-        ["lookup", ...args].join(" ")
-      }: want mx, a, aaaa, ptr, txt or dmarc and a name${
+      `Cannot run ${["lookup", ...args].join(" ")}: want ${words} and a name${
         isKnown ? "" : hint(key, LOOKUP_TYPES)
       }`,
     );
   }
-  const dns = new DnsClient({ nameServers: nameServers(raw) });
+  const dns = new DnsClient({
+    ...dnsSettings(raw),
+    onWarning: (message) => output.err(`${oneLine(message)}\n`),
+  });
   const json = flag(raw, "json");
-  if (type === undefined) {
-    const { lookupDmarcRecord } = await import("./lookup_dmarc.ts");
-    return await lookupDmarcRecord(name, { dns, json, output });
+  if (Object.hasOwn(EXPLAINED, key)) {
+    const explain = await EXPLAINED[key as keyof typeof EXPLAINED]();
+    return await explain(name, { dns, raw, json, output });
   }
-  const outcome = await dns.query(type, name);
+  const type = TYPES[key as keyof typeof TYPES];
+  // Certificate associations count for DANE only if they are validated.
+  const secure = type === "TLSA" || undefined;
+  const outcome = await dns.query(type, name, { secure });
   if (json) {
     output.out(`${printableJson(outcome)}\n`);
   }
@@ -71,6 +88,7 @@ export async function lookup(
     case "found":
       if (!json) {
         for (const record of outcome.records) output.out(text(record));
+        if (secure) output.out(`${validation(outcome, dns)}\n`);
       }
       return 0;
     case "null-mx":
@@ -80,13 +98,24 @@ export async function lookup(
       output.err(
         `${oneLine(name)}: no ${type} record (${
           outcome.why.replaceAll("-", " ")
-        })\n`,
+        })${secure ? `, ${validation(outcome, dns)}` : ""}\n`,
       );
       return 1;
     case "failed":
       output.err(`${oneLine(outcome.reason)}\n`);
       return EX_TEMPFAIL;
   }
+}
+
+/** Whether an answer is validated, in words. */
+function validation(
+  { secure }: { readonly secure?: boolean | undefined },
+  dns: DnsClient,
+): string {
+  if (secure) return "secure (validated by DNSSEC)";
+  return dns.canValidate
+    ? "not secure (not validated by DNSSEC)"
+    : "not secure (the name server is on another machine: see --trust-ad)";
 }
 
 function text(record: string | MxRecord | TlsaRecord): string {

@@ -5,7 +5,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc9989#section-4.7 | RFC 9989 section 4.7}
  */
 
-import type { DnsClient } from "../dns/mod.ts";
 import { printableJson } from "../log.ts";
 import {
   type DmarcLookup,
@@ -13,7 +12,8 @@ import {
   type DmarcStep,
   lookupDmarc,
 } from "../trust/mod.ts";
-import { EX_TEMPFAIL, oneLine, type Output } from "./output.ts";
+import type { LookupTools } from "./relay_settings.ts";
+import { EX_TEMPFAIL, oneLine } from "./output.ts";
 
 /**
  * Prints the record; resolves with the exit code: 0 if a record applies and nothing
@@ -23,13 +23,8 @@ import { EX_TEMPFAIL, oneLine, type Output } from "./output.ts";
  */
 export async function lookupDmarcRecord(
   name: string,
-  options: {
-    readonly dns: DnsClient;
-    readonly json: boolean;
-    readonly output: Output;
-  },
+  { dns, json, output }: LookupTools,
 ): Promise<number> {
-  const { dns, json, output } = options;
   const found = await lookupDmarc(name.replace(/^_dmarc\./i, ""), { dns });
   if (json) output.out(`${printableJson(asJson(found))}\n`);
   else for (const line of describe(found)) output.out(`${oneLine(line)}\n`);

@@ -37,6 +37,7 @@ export type CommandName =
   | "send"
   | "lookup"
   | "certificate"
+  | "dkim"
   | "verifier"
   | "completion"
   | "man";
@@ -67,13 +68,31 @@ export interface Command {
 export const POLICIES = ["none", "allowed", "required"] as const;
 export const SENDER_POLICIES = ["any", "own"] as const;
 export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
+/** What `--tls-policy` may be. */
+export const TLS_POLICIES = ["dane", "mta-sts", "none"] as const;
 /** What `--verify` may be. */
 export const VERIFY = ["none", "report", "enforce"] as const;
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
 export const LONG_LINES = ["keep", "encode"] as const;
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const ALGORITHMS = ["ecdsa-p256", "rsa-2048", "ed25519"] as const;
-export const LOOKUP_TYPES = ["mx", "a", "aaaa", "ptr", "txt", "dmarc"] as const;
+/** Types of record that `lookup` prints as they are. */
+export const LOOKUP_RECORDS = [
+  "mx",
+  "a",
+  "aaaa",
+  "ptr",
+  "txt",
+  "tlsa",
+] as const;
+/** Records of mail trust that `lookup` explains. */
+export const LOOKUP_EXPLAINED = ["spf", "dkim", "dmarc"] as const;
+export const LOOKUP_TYPES: readonly string[] = [
+  ...LOOKUP_RECORDS,
+  ...LOOKUP_EXPLAINED,
+];
+export const DKIM_COMMANDS = ["create", "sign", "verify"] as const;
+export const DKIM_TYPES = ["rsa", "ed25519", "both"] as const;
 export const QUEUE_ACTIONS = ["retry", "hold", "release", "remove"] as const;
 export const QUEUE_ORDERS = ["age", "next", "size"] as const;
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -115,6 +134,20 @@ export const DNS: Option = {
   word: "IP[:PORT]",
   help: "name servers",
   default: "the system's",
+};
+
+export const DKIM: Option = {
+  form: "many",
+  word: "DOMAIN:SELECTOR:KEYFILE",
+  help:
+    "sign relayed mail of users and --relay-from, and DSNs, of authors in DOMAIN, with a key that the command dkim makes; several for a domain make a signature each",
+  isReloaded: true,
+};
+
+export const TRUST_AD: Option = {
+  form: "flag",
+  help:
+    "believe name servers on other machines that they have validated answers (DNSSEC)",
 };
 
 export const CHUNKING: Option = {

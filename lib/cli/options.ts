@@ -9,6 +9,9 @@ import {
   CHUNKING,
   type Command,
   type CommandName,
+  DKIM,
+  DKIM_COMMANDS,
+  DKIM_TYPES,
   DNS,
   HOSTNAME,
   JSON_OPTION,
@@ -22,6 +25,7 @@ import {
   SHELLS,
   SPOOL,
   STATUS,
+  TRUST_AD,
 } from "./option.ts";
 import { SERVING } from "./serve_options.ts";
 
@@ -191,6 +195,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         chunking: CHUNKING,
         hostname: { ...HOSTNAME, help: "name of this host in EHLO" },
         dns: DNS,
+        "trust-ad": TRUST_AD,
         "remote-port": REMOTE_PORT,
         json: {
           ...JSON_OPTION,
@@ -222,12 +227,46 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     sections: {
       "Options": {
         dns: DNS,
+        "trust-ad": TRUST_AD,
         json: { ...JSON_OPTION, help: "the answer as a JSON object" },
       },
+      "Options of lookup spf and dkim": {
+        ip: {
+          form: "one",
+          word: "IP",
+          help: "say what SPF holds for this client, too",
+        },
+        from: {
+          form: "one",
+          word: "ADDRESS",
+          help: "its sender",
+          default: "postmaster of the domain",
+        },
+        helo: {
+          form: "one",
+          word: "NAME",
+          help: "its name in HELO",
+          default: "the domain",
+        },
+        selector: {
+          form: "many",
+          word: "NAME",
+          help: "selectors of DKIM keys to look at",
+        },
+      },
     },
+    ownOptions: ["from"],
     examples: [
       ["lookup mx example.com", "the mail exchangers of a domain"],
+      [
+        "lookup spf example.com --ip 192.0.2.1",
+        "the hosts that may send for a domain, and what holds for one",
+      ],
       ["lookup dmarc example.com", "the policy of a domain, and its faults"],
+      [
+        "lookup tlsa _25._tcp.mx.example.com",
+        "the certificates that DANE takes for a host",
+      ],
     ],
     exitCodes:
       "0 found, 1 no such record or a faulty one, 2 wrong usage, 75 no answer.",
@@ -286,6 +325,65 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
       ["certificate show cert.pem", "show its names and dates"],
     ],
     exitCodes: "0 done, 1 failure, 2 wrong usage.",
+  },
+  dkim: {
+    brief: [["dkim create|sign|verify ...", "make keys, sign or verify"]],
+    calls: [
+      [
+        "dkim create --domain NAME --out DIR",
+        "make keys, and write the records that the DNS needs",
+      ],
+      [
+        "dkim sign FILE|- --dkim DOMAIN:SELECTOR:KEYFILE",
+        "write the message with its signatures on top",
+      ],
+      ["dkim verify FILE|-", "check the signatures of a message"],
+    ],
+    words: DKIM_COMMANDS,
+    takesFile: true,
+    sections: {
+      "Options of create": {
+        domain: { form: "one", word: "NAME", help: "the domain that signs" },
+        selector: {
+          form: "one",
+          word: "NAME",
+          help:
+            "name of the key in the DNS; that of an Ed25519 key beside an RSA key ends with -ed25519",
+          default: "s, the year, a",
+        },
+        type: {
+          form: "one",
+          choices: DKIM_TYPES,
+          help: "kind of key; all receivers take rsa, of 2048 bits",
+          default: "rsa",
+        },
+        out: {
+          form: "one",
+          word: "DIR",
+          help: "folder for the keys; never replaces a file",
+        },
+      },
+      "Options of sign": {
+        dkim: { ...DKIM, help: "a key to sign with" },
+      },
+      "Options of verify": {
+        dns: DNS,
+        json: {
+          ...JSON_OPTION,
+          help: "the result of each signature as one JSON object per line",
+        },
+      },
+    },
+    ownOptions: ["domain"],
+    examples: [
+      [
+        "dkim create --domain example.com --type both --out keys",
+        "make an RSA key and an Ed25519 key",
+      ],
+      ["dkim verify letter.eml", "check a message"],
+    ],
+    exitCodes:
+      "0 done or a signature holds, 1 failure or no signature holds, 2 wrong usage, 75 a key could not be had.",
   },
   verifier: {
     brief: [["verifier NAME", "make a line for --users"]],

@@ -5,7 +5,11 @@
  */
 
 import type { NextHop, TlsSecurity } from "../client/mod.ts";
-import { parseNameServer } from "../dns/mod.ts";
+import {
+  type DnsClient,
+  type DnsClientOptions,
+  parseNameServer,
+} from "../dns/mod.ts";
 import {
   parseDuration,
   type RelayingOptions,
@@ -18,7 +22,7 @@ import {
 } from "../sasl/auth.ts";
 import { parseHop, parsePeers } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
-import { DEFAULT_SPOOL, LONG_LINES } from "./option.ts";
+import { DEFAULT_SPOOL, LONG_LINES, TLS_POLICIES } from "./option.ts";
 import {
   flag,
   one,
@@ -27,7 +31,7 @@ import {
   wholeNumber,
   word,
 } from "./arguments.ts";
-import { UsageError } from "./output.ts";
+import { type Output, UsageError } from "./output.ts";
 
 /** Range of the port of another server. */
 export const PORTS = { least: 1, most: 65535 } as const;
@@ -50,7 +54,7 @@ export function relaySettings(
       raw.has(name)
     );
   return {
-    dns: { nameServers: nameServers(raw) },
+    dns: dnsSettings(raw),
     relay: {
       allow: flag(raw, "relay") ? "authenticated" : "none",
       from,
@@ -61,18 +65,43 @@ export function relaySettings(
       bounceFrom: bounceFrom(raw),
       longLines: word(raw, "long-lines", LONG_LINES),
       remotePort: wholeNumber(raw, "remote-port", PORTS),
+      policies: tlsPolicies(raw),
       allowLoopback: flag(raw, "allow-loopback") || undefined,
     },
   };
 }
 
-/** The checked name servers of `--dns`; `undefined` for the system's. */
-export function nameServers(raw: RawSettings): readonly string[] | undefined {
+/**
+ * Options of the DNS client; without `--dns` it asks the system's name servers.
+ *
+ * @throws {UsageError} If a name server is malformed
+ */
+export function dnsSettings(raw: RawSettings): DnsClientOptions {
   const servers = raw.get("dns");
   for (const server of servers ?? []) {
     parseOption("dns", () => parseNameServer(server));
   }
-  return servers;
+  return { nameServers: servers, trustAd: flag(raw, "trust-ad") || undefined };
+}
+
+/** The policies in `--tls-policy`. */
+function tlsPolicies(raw: RawSettings): RelayingOptions["policies"] {
+  const given = raw.get("tls-policy");
+  if (given === undefined) return undefined;
+  const policies: ("dane" | "mta-sts")[] = [];
+  for (const text of given) {
+    const policy = TLS_POLICIES.find((one) => one === text);
+    if (policy === undefined) {
+      throw new UsageError(
+        `--tls-policy: cannot be "${text}", want ${TLS_POLICIES.join(", ")}`,
+      );
+    }
+    if (policy !== "none") policies.push(policy);
+  }
+  if (given.length > 1 && policies.length < given.length) {
+    throw new UsageError("--tls-policy: cannot be none with another one");
+  }
+  return policies;
 }
 
 function smarthosts(
@@ -213,4 +242,14 @@ export function parseMechanisms(text: string): readonly MechanismName[] {
       `Cannot log in with "${name}": want some of ${MECHANISM_NAMES.join(" ")}`,
     );
   });
+}
+
+/** What a lookup that explains works with. */
+export interface LookupTools {
+  readonly dns: DnsClient;
+  /** The options of the command line. */
+  readonly raw: RawSettings;
+  /** Whether the output is JSON. */
+  readonly json: boolean;
+  readonly output: Output;
 }

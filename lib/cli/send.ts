@@ -12,8 +12,8 @@ import { Address } from "../../mod.ts";
 import { printableJson } from "../log.ts";
 import { userInfo } from "node:os";
 import {
+  dnsSettings,
   type HopSetting,
-  nameServers,
   parseLogin,
   parseMechanisms,
   parseNextHop,
@@ -183,7 +183,7 @@ function makeDelivery(raw: RawSettings, hop: HopSetting | undefined): Delivery {
   }
   return new Delivery({
     hostname: one(raw, "hostname") ?? Deno.hostname(),
-    dns: new DnsClient({ nameServers: nameServers(raw) }),
+    dns: new DnsClient(dnsSettings(raw)),
     smarthosts: hop && [hop.host],
     remotePort: wholeNumber(raw, "remote-port", PORTS),
     login,

@@ -30,6 +30,7 @@ import { ServiceManager } from "./notify.ts";
 import { type ServeSettings, serveSettings } from "./settings.ts";
 import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./arguments.ts";
+import { dkimSettings } from "./dkim.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import {
   aliasWarnings,
@@ -78,6 +79,7 @@ interface Plan extends PlacedSettings {
   readonly files: SecurityFiles;
   readonly security: SecurityOptions;
   readonly recipients: RecipientSettings;
+  readonly dkim: Awaited<ReturnType<typeof dkimSettings>>;
 }
 
 async function planOf(placed: PlacedSettings): Promise<Plan> {
@@ -88,7 +90,8 @@ async function planOf(placed: PlacedSettings): Promise<Plan> {
     const files = new SecurityFiles(raw, hostname);
     const security = await files.load();
     const recipients = await recipientSettings(raw);
-    return { ...placed, settings, files, security, recipients };
+    const dkim = await dkimSettings(raw);
+    return { ...placed, settings, files, security, recipients, dkim };
   } catch (error) {
     throw atItsPlace(error, places);
   }
@@ -105,6 +108,7 @@ async function serveBy(
     ...settings.options,
     ...security,
     ...recipients,
+    ...plan.dkim,
     certificate: security.certificate &&
       new CertificateSource(security.certificate),
     handlers: handlers?.url,
@@ -382,7 +386,7 @@ function reloadOnChange(
 
 /** The options that a reload applies. */
 function reloaded(
-  { settings, security, recipients }: Plan,
+  { settings, security, recipients, dkim }: Plan,
 ): Parameters<SmtpServer["reload"]>[0] {
   const { domains, earlyTalkers, limits, proxyProtocol, trace, xclient } =
     settings.options;
@@ -393,6 +397,7 @@ function reloaded(
     ...{ domains, limits, accounts, authentication, allowInsecureAuth },
     ...{ earlyTalkers, proxyProtocol, trace, xclient, senderPolicy, verify },
     ...recipients,
+    ...dkim,
     ...(certificate && { certificate }),
   };
 }

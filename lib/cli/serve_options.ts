@@ -15,6 +15,7 @@ import {
   CHUNKING,
   DEFAULT_LISTEN,
   DEFAULT_STORE,
+  DKIM,
   DNS,
   EARLY_TALKERS,
   HOSTNAME,
@@ -27,6 +28,8 @@ import {
   SENDER_POLICIES,
   SPOOL,
   STATUS,
+  TLS_POLICIES,
+  TRUST_AD,
   VERIFY,
 } from "./option.ts";
 
@@ -237,9 +240,11 @@ export const RELAYING: Options = {
       'SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"',
     default: "all, the strongest first",
   },
+  dkim: DKIM,
   chunking: CHUNKING,
   spool: SPOOL,
   dns: DNS,
+  "trust-ad": TRUST_AD,
   retry: {
     form: "one",
     word: '"SCHEDULE"',
@@ -265,6 +270,13 @@ export const RELAYING: Options = {
     default: "keep",
   },
   "remote-port": REMOTE_PORT,
+  "tls-policy": {
+    form: "many",
+    choices: TLS_POLICIES,
+    help:
+      "what may demand more of the TLS of other servers: DANE, which needs a validating name server on this machine or --trust-ad, and the MTA-STS policies of domains",
+    default: "dane and mta-sts",
+  },
   "allow-loopback": {
     form: "flag",
     help: "relay to loopback addresses that MX records name, for tests",

@@ -24,6 +24,7 @@ import {
   SmtpClientError,
 } from "./error.ts";
 import {
+  type ConvertedContent,
   type PreparedRecipient,
   prepareMessage,
   prepareRecipients,
@@ -273,7 +274,13 @@ export class SmtpClient {
    * @throws {TypeError} If there is no recipient, or an option is unknown or of the wrong kind
    * @throws {AddressSyntaxError} If an address cannot be parsed
    */
-  async send(options: SendOptions): Promise<SendResult> {
+  send(options: SendOptions): Promise<SendResult>;
+  /** @internal */
+  send(options: SendOptions, after: ConvertedContent): Promise<SendResult>;
+  async send(
+    options: SendOptions,
+    after?: ConvertedContent,
+  ): Promise<SendResult> {
     if (!this.isReusable) {
       throw new Error(
         `Cannot send on a session that is ${
@@ -294,10 +301,10 @@ export class SmtpClient {
     this.#busy = true;
     try {
       if (fitting.length === recipients.length) {
-        return await this.#send(options, { from, recipients });
+        return await this.#send(options, { from, recipients, after });
       }
       const result = await this.#send(options, {
-        from,
+        ...{ from, after },
         recipients: fitting.map((index) => recipients[index]!),
       });
       const all = [...refuseAll(recipients, BEYOND_LIMIT, "rcpt").recipients];
@@ -316,6 +323,7 @@ export class SmtpClient {
     envelope: {
       readonly from: Address;
       readonly recipients: readonly PreparedRecipient[];
+      readonly after: ConvertedContent | undefined;
     },
   ): Promise<SendResult> {
     const { recipients } = envelope;

@@ -94,6 +94,12 @@ export const SEND_RULES: Rules<SendOptions> = {
   signal: abortSignal,
 };
 
+/** Has the last word on content that was converted: a signature of it must be made again. */
+export interface ConvertedContent {
+  /** Opens the content that takes the place of the converted one. */
+  converted(open: Reopen): Promise<Reopen>;
+}
+
 /** A message that can be sent, or the reason why it cannot. */
 export type Prepared =
   | {
@@ -143,6 +149,7 @@ export async function prepareMessage(
     /** The result of {@linkcode prepareSender}. */
     from: Address;
     recipients: readonly PreparedRecipient[];
+    after: ConvertedContent | undefined;
   },
 ): Promise<Prepared> {
   const { from, recipients } = session;
@@ -178,7 +185,7 @@ export async function prepareMessage(
       const held = source as Held;
       source = await convert(held, {
         ...{ to7Bit, shortLines, touchesSigned },
-        signal,
+        ...{ signal, after: session.after },
       });
       if (to7Bit) {
         const { body: _converted, ...others } = parameters;
@@ -215,14 +222,18 @@ function ready(
 /** Converts content for the server. The result is in memory if the content was in memory and small. */
 async function convert(
   source: Held,
-  options: ConversionOptions & { readonly signal: AbortSignal | undefined },
+  options: ConversionOptions & {
+    readonly signal: AbortSignal | undefined;
+    readonly after: ConvertedContent | undefined;
+  },
 ): Promise<Held> {
   const { release } = source;
   const content = openerOf(source);
-  const open = await convertContent(
+  const converted = await convertContent(
     () => untilAbort(content(), options.signal),
     options,
   );
+  const open = await options.after?.converted(converted) ?? converted;
   if (!("bytes" in source) || source.bytes.length > PIECE) {
     return { open, release };
   }

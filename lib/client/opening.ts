@@ -208,7 +208,7 @@ class Opening {
     let upgraded;
     try {
       upgraded = await upgrade(this.#transport!, {
-        serverName: host,
+        serverName: this.#network.serverName ?? host,
         handshakeTimeoutMs: this.#timeouts.tls,
         clientCertificate,
         trusted,
@@ -223,7 +223,14 @@ class Opening {
     }
     this.#transport = upgraded.transport;
     const { certificate, authorizationError: error } = upgraded;
-    const verdict = await options.onCertificate?.({ host, certificate, error });
+    const peer = { host, certificate, error };
+    const refusal = this.#network.judge?.(peer);
+    if (refusal !== undefined) {
+      const text =
+        `Cannot accept the certificate of host "${host}": ${refusal}`;
+      throw localError("startTls", "4.7.5", { text });
+    }
+    const verdict = await options.onCertificate?.(peer);
     const facts = { error, verdict: verdict ?? undefined };
     if (!acceptsCertificate(this.#security, facts)) {
       const why = verdict === false ? "it was refused" : error;

@@ -210,6 +210,10 @@ export interface ClientNetwork {
   readonly connect?: ConnectTransport | undefined;
   /** Puts TLS on it, instead of the platform's own. */
   readonly upgrade?: UpgradeTransport | undefined;
+  /** The name for SNI and for the certificate. Default: the host. */
+  readonly serverName?: string | undefined;
+  /** Says why a certificate is refused, whatever the policy and `onCertificate` say. */
+  readonly judge?: ((peer: PeerCertificate) => string | undefined) | undefined;
 }
 
 /** Puts TLS on a connection: the type of `upgradeClient`. */

@@ -6,12 +6,20 @@
 
 import { DataEncoder } from "../protocol/data_encoder.ts";
 import { ContentMeter } from "../client/content_meter.ts";
+import type { DeliveryJob } from "../queue/job.ts";
+import type { ContentSigning } from "./signing.ts";
 
 /** Content up to this size is held in memory for all attempts, in bytes. */
 const MAX_KEPT = 262144;
 
 /** Opens the content from its beginning. */
 export type OpenContent = () => AsyncIterable<Uint8Array>;
+
+/** A job, and what signs its content again. */
+export interface SigningOf {
+  readonly job: DeliveryJob;
+  readonly by: ContentSigning;
+}
 
 /** The content of one message. */
 export class DeliveryContent {
@@ -20,6 +28,7 @@ export class DeliveryContent {
   readonly #open: OpenContent;
   #rest: AsyncIterator<Uint8Array> | undefined;
   readonly #isWhole: boolean;
+  readonly #signing: SigningOf | undefined;
   #wireSize: number | undefined;
 
   constructor(
@@ -30,15 +39,24 @@ export class DeliveryContent {
       /** The rest; `undefined` if `head` is all. */
       rest: AsyncIterator<Uint8Array> | undefined;
     },
+    signing?: SigningOf,
   ) {
     this.#open = open;
     this.head = read.head;
     this.#rest = read.rest;
     this.#isWhole = read.rest === undefined;
+    this.#signing = signing;
   }
 
-  /** Opens the content and reads its beginning. */
-  static async load(open: OpenContent): Promise<DeliveryContent> {
+  /**
+   * Opens the content and reads its beginning.
+   *
+   * @param signing What signs a converted copy of the job's content. Default: nothing does
+   */
+  static async load(
+    open: OpenContent,
+    signing?: SigningOf,
+  ): Promise<DeliveryContent> {
     const source = open()[Symbol.asyncIterator]();
     const chunks: Uint8Array[] = [];
     let size = 0;
@@ -59,7 +77,7 @@ export class DeliveryContent {
       head.set(chunk, at);
       at += chunk.length;
     }
-    return new DeliveryContent(open, { head, rest });
+    return new DeliveryContent(open, { head, rest }, signing);
   }
 
   /** The content for one attempt: the bytes, or a function that opens it from the beginning. */
@@ -69,6 +87,13 @@ export class DeliveryContent {
       this.#rest = undefined;
       return rest ? continued(this.head, rest) : this.#open();
     };
+  }
+
+  /** The content that goes out in place of a converted one: with a new signature. */
+  async converted(open: OpenContent): Promise<OpenContent> {
+    if (this.#signing === undefined) return open;
+    const { job, by } = this.#signing;
+    return await by.renew(job, { head: this.head, open });
   }
 
   /**

@@ -8,6 +8,8 @@
  */
 
 import { hopOf } from "../client/next_hop.ts";
+import type { DnsQuerier } from "../dns/outcome.ts";
+import type { StsPolicies } from "../secure_transport/sts_store.ts";
 import { checkOptions } from "../options.ts";
 import { MessageHeaders } from "../protocol/headers.ts";
 import { SmtpReply } from "../protocol/reply.ts";
@@ -17,9 +19,11 @@ import { DeliveryContent } from "./content.ts";
 import { BrokenTlsMemory, HostMemory, SilentHosts } from "./host_memory.ts";
 import { HostWalk } from "./host_walk.ts";
 import {
+  DEFAULT_POLICIES,
   DELIVERY_RULES,
   type DeliveryMachine,
   type DeliveryOptions,
+  type RelayDns,
   type SettledDeliveryOptions,
 } from "./options.ts";
 import { ClientPool } from "./pool.ts";
@@ -64,6 +68,10 @@ export class Delivery {
   readonly #silent = new SilentHosts();
   readonly #options: SettledDeliveryOptions;
   readonly #machine: DeliveryMachine;
+  /** The policies of domains, from the first delivery that needs them. */
+  #sts: Promise<StsPolicies> | undefined;
+  /** Whether DANE is asked for, from the first delivery on. */
+  #dane: boolean | undefined;
 
   /**
    * Makes one without sessions.
@@ -95,13 +103,19 @@ export class Delivery {
     job: DeliveryJob,
     signal?: AbortSignal,
   ): Promise<DeliveryReport> {
-    const content = await DeliveryContent.load(() => job.content());
+    const by = this.#machine.signing;
+    const content = await DeliveryContent.load(
+      () => job.content(),
+      by && { job, by },
+    );
     try {
       const hops = countReceived(MessageHeaders.parse(content.head));
       const limit = this.#options.hopLimit ?? 100;
       if (hops > limit) return refuseLoop(job, hops);
       const walk = new HostWalk(job, {
         ...this.#options,
+        sts: await this.#policies(),
+        dane: this.#dane ??= this.#canUseDane(),
         ...this.#machine,
         content,
         signal,
@@ -116,6 +130,31 @@ export class Delivery {
     }
   }
 
+  /** Whether DANE is wanted, and an answer can be secure. */
+  #canUseDane(): boolean {
+    const { dns, policies = DEFAULT_POLICIES } = this.#options;
+    if (!policies.includes("dane") || dns.query === undefined) return false;
+    return canValidate(dns);
+  }
+
+  /** The MTA-STS policies; `undefined` if they are not wanted, or cannot be asked for. */
+  #policies(): Promise<StsPolicies> | undefined {
+    const { dns, policies = DEFAULT_POLICIES, smarthosts = [] } = this.#options;
+    const isWanted = policies.includes("mta-sts") && smarthosts.length === 0 &&
+      dns.query !== undefined;
+    return isWanted ? this.#sts ??= this.#openPolicies() : undefined;
+  }
+
+  async #openPolicies(): Promise<StsPolicies> {
+    const { StsStore } = await import("../secure_transport/sts_store.ts");
+    const { dns, trusted, allowLoopback } = this.#options;
+    const { stsFolder: folder, stsPort: port, log = () => {} } = this.#machine;
+    return new StsStore({
+      dns: dns as DnsQuerier,
+      ...{ folder, port, log, trusted, allowLoopback },
+    });
+  }
+
   /** Ends idle sessions. Idempotent. */
   async close(): Promise<void> {
     await this.pool.close();
@@ -124,6 +163,16 @@ export class Delivery {
   /** As {@linkcode Delivery.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+}
+
+/** Whether an answer can be secure; not so without the permission to know the system's name servers. */
+export function canValidate(dns: Pick<RelayDns, "canValidate">): boolean {
+  try {
+    return dns.canValidate === true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return false;
+    throw error;
   }
 }
 

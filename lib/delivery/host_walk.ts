@@ -7,13 +7,9 @@
  */
 
 import { type Failure, refusesBdat, SmtpClientError } from "../client/error.ts";
-import { createHash } from "node:crypto";
 import { SmtpReply } from "../protocol/reply.ts";
 import { type SendResult, SmtpClient } from "../client/client.ts";
-import type {
-  PeerCertificate,
-  SettledClientOptions,
-} from "../client/options.ts";
+import type { SettledClientOptions } from "../client/options.ts";
 import type { ClientPool } from "./pool.ts";
 import {
   type DeliveryJob,
@@ -24,18 +20,21 @@ import {
   type RecipientReport,
 } from "../queue/job.ts";
 import type { DeliveryContent } from "./content.ts";
-import { PathTimes } from "./path_times.ts";
+import type { StsPolicies } from "../secure_transport/sts_store.ts";
+import type { DaneState, TlsUse } from "../secure_transport/tls_decision.ts";
+import { HostSecurity } from "./host_security.ts";
 import {
-  type DeliveryMachine,
-  pick,
-  type SettledDeliveryOptions,
-} from "./options.ts";
+  configuredSecurity,
+  nameOf,
+  type Place,
+  poolKey,
+  type SettingsInit,
+  settingsOf,
+} from "./session_settings.ts";
+import type { DeliveryMachine } from "./options.ts";
+import { PathTimes } from "./path_times.ts";
 import { clientTimeouts } from "../client/session.ts";
-import type {
-  BrokenTlsMemory,
-  HostMemory,
-  SilentHosts,
-} from "./host_memory.ts";
+import type { SilentHosts } from "./host_memory.ts";
 import {
   isHostFailure,
   isTooManyRecipients,
@@ -55,53 +54,29 @@ import {
   routeDomain,
 } from "./route.ts";
 import { fittingRecipients } from "../client/sending_plan.ts";
-import {
-  hasHop,
-  hopPort,
-  type NextHop,
-  type TlsSecurity,
-} from "../client/next_hop.ts";
+import { hopPort, type NextHop } from "../client/next_hop.ts";
 import { hopsOf } from "../spool/envelope.ts";
 
 /** The clock of the memories: the time of day may be set, this one not. */
 const monotonic = () => performance.now();
 
 /** The options of a walk, and the parts of its delivery. */
-export interface WalkOptions
-  extends Omit<SettledDeliveryOptions, "pool">, DeliveryMachine {
+export interface WalkOptions extends SettingsInit, DeliveryMachine {
   readonly content: DeliveryContent;
   readonly pool: Pick<ClientPool, "take" | "give">;
-  readonly brokenTls: BrokenTlsMemory;
-  /** The hosts that offer CHUNKING and fail at BDAT. */
-  readonly noChunking: HostMemory;
+  /** The MTA-STS policies of domains; unset without them. */
+  readonly sts?: StsPolicies | undefined;
+  /** Whether DANE is asked for. */
+  readonly dane: boolean;
   /** The addresses that did not answer lately. */
   readonly silent: SilentHosts;
-  /** Ends the walk. */
-  readonly signal: AbortSignal | undefined;
 }
 
-/** The options of a delivery that its sessions get as they are. */
-const TO_SESSION = {
-  hostname: true,
-  allowInsecureAuth: true,
-  longLines: true,
-  timeouts: true,
-  clientCertificate: true,
-  trusted: true,
-  signal: true,
-} as const;
-
-/** The options of a session that its place does not decide. */
-type SessionOption = Exclude<
-  keyof SettledClientOptions,
-  keyof NextHop | "path"
->;
-
-/** One address to try. */
-interface Place {
-  readonly hop: NextHop;
-  readonly address: string;
-  readonly moreHosts: boolean;
+/** What is known of a host before it is called. */
+interface Usable {
+  readonly addresses: readonly string[];
+  /** The TLS that it must have. */
+  readonly use: TlsUse;
 }
 
 /** The work left at one place. */
@@ -145,12 +120,18 @@ export class HostWalk {
   /** Whether this side ended the job before every recipient was decided. */
   #isEndedHere = false;
   readonly #times = new PathTimes();
+  readonly #security: HostSecurity;
 
   constructor(job: DeliveryJob, options: WalkOptions) {
     this.#job = job;
     this.#options = options;
     this.#reports = job.recipients.map(() => undefined);
     this.#end = performance.now() + clientTimeouts(options.timeouts).delivery;
+    const { dns, sts, dane, signal, onTlsResult } = options;
+    this.#security = new HostSecurity({
+      ...{ dns, sts, dane, signal, domain: job.destination },
+      onResult: onTlsResult && ((result) => onTlsResult(result, job)),
+    });
   }
 
   async run(): Promise<DeliveryReport> {
@@ -190,15 +171,17 @@ export class HostWalk {
 
   async #nextHops(): Promise<readonly NextHop[] | SmtpReply> {
     const smarthosts = this.#smarthosts;
-    if (smarthosts) return smarthosts;
+    if (smarthosts) {
+      this.#security.useConfigured();
+      return smarthosts;
+    }
     const { destination } = this.#job;
-    const { dns, remotePort: port, signal, hostname, ownNames = [] } =
-      this.#options;
+    const { remotePort: port, hostname, ownNames = [] } = this.#options;
     const literal = literalAddress(destination);
     if (literal !== undefined) return [{ host: literal, port }];
     this.#reportState("resolving-mx");
     const route = routeDomain(destination, {
-      mx: await this.#times.add("dns", dns.mx(destination, { signal })),
+      mx: await this.#times.add("dns", this.#security.exchangers(destination)),
       ownNames: hostname === undefined ? ownNames : [hostname, ...ownNames],
       random: this.#options.random ?? Math.random,
     });
@@ -208,16 +191,17 @@ export class HostWalk {
 
   async #walk(hops: readonly NextHop[]): Promise<void> {
     for (const [at, hop] of hops.entries()) {
-      const addresses = await this.#addresses(hop);
-      if (addresses instanceof SmtpReply) {
-        this.#recordLookup(addresses);
+      const found = await this.#addresses(hop);
+      if (found instanceof SmtpReply) {
+        this.#recordLookup(found);
         if (this.#leadsBack) return;
         if (this.#isLate) return this.#stopWaiting();
         continue;
       }
+      const { addresses, use } = found;
       for (const [index, address] of addresses.entries()) {
         const moreHosts = at + 1 < hops.length || index + 1 < addresses.length;
-        await this.#attempt({ hop, address, moreHosts });
+        await this.#attempt({ hop, address, moreHosts, use });
         if (this.#pending.length === 0) return;
         if (this.#isLate) return this.#stopWaiting();
       }
@@ -239,20 +223,44 @@ export class HostWalk {
     }
   }
 
+  /** The addresses of a host, and the TLS that it must have; or why it cannot be used. */
   async #addresses(
-    { host }: NextHop,
-  ): Promise<readonly string[] | SmtpReply> {
+    hop: NextHop,
+  ): Promise<Usable | SmtpReply> {
+    const { host } = hop;
     const literal = literalAddress(`[${host}]`);
-    if (literal !== undefined) return this.#reachable(host, [literal]);
-    const { dns, signal } = this.#options;
+    if (literal !== undefined) return this.#usable(hop, [literal]);
     this.#reportState("resolving-a");
-    const asked = dns.addresses(host, { signal });
-    const found = orderAddresses(host, await this.#times.add("dns", asked));
-    if (!(found instanceof SmtpReply)) return this.#reachable(host, found);
+    const asked = await this.#times.add("dns", this.#security.host(hop));
+    const found = orderAddresses(host, asked.addresses);
+    if (!(found instanceof SmtpReply)) {
+      return this.#usable(hop, found, asked.dane);
+    }
     if (!this.#smarthosts) return found;
     // The smarthost's name is configuration: a mistake in it must not return all
     // mail.
     return new SmtpReply(451, found.lines, { enhanced: "4.4.3" });
+  }
+
+  /** The addresses that mail may be sent to, and the TLS that the host must have. */
+  #usable(
+    hop: NextHop,
+    addresses: readonly string[],
+    dane: DaneState = { status: "none" },
+  ): Usable | SmtpReply {
+    const reachable = this.#reachable(hop.host, addresses);
+    if (reachable instanceof SmtpReply) return reachable;
+    const isConfigured = this.#smarthosts !== undefined;
+    const wanted = configuredSecurity(
+      hop,
+      this.#job,
+      this.#options,
+      isConfigured,
+    );
+    const use = this.#security.decide(hop.host, wanted, dane);
+    return use.action === "use"
+      ? { addresses: reachable, use }
+      : new SmtpReply(451, use.reason, { enhanced: "4.7.5" });
   }
 
   /**
@@ -301,7 +309,7 @@ export class HostWalk {
   async #session(place: Place, round: Round): Promise<Round | undefined> {
     const { pool } = this.#options;
     const settings = this.#settings(place);
-    const key = poolKey(settings);
+    const key = poolKey(settings, place.use);
     const idle = round.mayReuse ? pool.take(key) : undefined;
     let { left } = round;
     if (!idle && this.#isSilent(place, left)) return undefined;
@@ -379,6 +387,8 @@ export class HostWalk {
   ): Promise<SmtpClient> {
     const { silent, brokenTls, signal, now = monotonic } = this.#options;
     const { connect, upgrade } = this.#options;
+    const judge = this.#security.judgeFor(place.use);
+    const about = { ...place, host: place.hop.host };
     const began = now();
     let heard = false;
     const { onProgress } = settings;
@@ -389,10 +399,16 @@ export class HostWalk {
           heard ||= progress === "hello";
           onProgress?.(progress);
         },
-      }, { connect, upgrade });
+      }, { ...judge, connect, upgrade });
+      const isEncrypted = client.tls !== undefined;
+      this.#security.connected(about, { judge, isEncrypted });
       if (client.tlsFailure) brokenTls.remember(settings.host, now());
       return client;
     } catch (error) {
+      if (error instanceof SmtpClientError) {
+        const isEncrypted = false;
+        this.#security.connected(about, { judge, isEncrypted, error });
+      }
       const stopped = signal?.aborted === true && !isOverdue(signal);
       // A host whose certificate is rejected has answered, too.
       const spoke = error instanceof SmtpClientError &&
@@ -428,7 +444,7 @@ export class HostWalk {
       data: content.data(),
       onProgress: this.#reportState,
       signal,
-    });
+    }, content);
   }
 
   /**
@@ -553,47 +569,16 @@ export class HostWalk {
     };
   }
 
-  #settings({ hop, address }: Place): SettledClientOptions {
-    const options = this.#options;
-    const login = this.#smarthosts && (this.#job.login ??
-      (hasHop(options.smarthosts, hop) ? options.login : undefined));
-    const wanted: TlsSecurity = this.#job.route?.security ??
-      options.security ?? (login ? "verified" : "opportunistic");
-    const now = (options.now ?? monotonic)();
-    const { onCertificate } = options;
-    const settings = {
-      ...pick(options, TO_SESSION),
-      address,
-      security: options.brokenTls.apply(wanted, { host: hop.host, now }),
-      login,
-      chunking: options.chunking !== false &&
-        !options.noChunking.has(hop.host, now),
-      onProgress: this.#reportState,
-      onCertificate: onCertificate &&
-        ((peer: PeerCertificate) => onCertificate(peer, this.#job)),
-    } satisfies Record<SessionOption, unknown>;
-    return { ...hop, ...settings };
+  #settings(place: Place): SettledClientOptions {
+    return settingsOf(place, this.#job, this.#options, {
+      isConfigured: this.#smarthosts !== undefined,
+      now: (this.#options.now ?? monotonic)(),
+      onState: this.#reportState,
+    });
   }
-}
-
-/** Stands for the answer of a host where the queue stopped the job. */
-
-/** The key of a place in the memory of silent addresses. */
-function nameOf({ hop, address }: Place): string {
-  return `${address} ${hopPort(hop)}`;
 }
 
 /** Whether a report counts against the destination: a host's reply, or a temporary failure found here. */
 function blamesHost({ fromPeer = false, status }: RecipientReport): boolean {
   return fromPeer || status === "deferred";
-}
-
-/** The pool's key: equal for sessions that can stand in for each other. Holds a hash of the credentials. */
-function poolKey(settings: SettledClientOptions): string {
-  const { host, address, port, implicitTls, lmtp, security, login } = settings;
-  const credentials = login &&
-    createHash("sha256").update(JSON.stringify(login)).digest("base64");
-  return JSON.stringify([
-    ...[host, address, port, implicitTls, lmtp, security, credentials],
-  ]);
 }

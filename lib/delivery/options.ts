@@ -38,7 +38,14 @@ import {
   type SmtpClientOptions,
 } from "../client/options.ts";
 import { TIMEOUTS_RULE } from "../client/session.ts";
-import type { DnsOutcome, MxOutcome } from "../dns/outcome.ts";
+import type {
+  DnsOutcome,
+  DnsQuerier,
+  DnsQueryOptions,
+  MxOutcome,
+} from "../dns/outcome.ts";
+import type { Logger } from "../log.ts";
+import type { TlsResult } from "../secure_transport/tls_result.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import type { DeliveryJob } from "../queue/job.ts";
 import { BOUNCE_FROM_RULE, type RelayQueueOptions } from "../queue/options.ts";
@@ -46,19 +53,21 @@ import { type RetrySchedule, SCHEDULE_RULE } from "../queue/schedule.ts";
 import { type Spool, SPOOL_RULE } from "../spool/spool.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
 import { type ClientPoolOptions, POOL_RULE } from "./pool.ts";
+import type { ContentSigning } from "./signing.ts";
 
 /** The DNS lookups of a delivery; `DnsClient` implements them. */
 export interface RelayDns {
   /** The mail exchangers of a domain. */
-  mx(
-    name: string,
-    options?: { signal?: AbortSignal | undefined },
-  ): Promise<MxOutcome>;
+  mx(name: string, options?: DnsQueryOptions): Promise<MxOutcome>;
   /** The IP addresses of a host. */
   addresses(
     host: string,
-    options?: { signal?: AbortSignal | undefined },
+    options?: DnsQueryOptions,
   ): Promise<DnsOutcome<string>>;
+  /** Any question; without it there is no DANE and no MTA-STS. */
+  readonly query?: DnsQuerier["query"] | undefined;
+  /** Whether an answer can be secure (DNSSEC); without it there is no DANE. */
+  readonly canValidate?: boolean | undefined;
 }
 
 /**
@@ -109,6 +118,15 @@ export interface DeliveryOptions extends
   > {
   /** Does the DNS lookups. */
   readonly dns: RelayDns;
+  /**
+   * What may demand more of the TLS of hosts than `security`: DANE (RFC 7672),
+   * which needs a name server whose answers are validated and believed, and the
+   * MTA-STS policy of the domain (RFC 8461). Neither weakens `security`, and
+   * `"none"` stays without TLS.
+   *
+   * @default {["dane", "mta-sts"]}
+   */
+  readonly policies?: readonly ("dane" | "mta-sts")[] | undefined;
   /**
    * Further names of this server, besides `hostname`, and IP addresses that lead
    * to it without being its own, as those of a router that does NAT. If one of
@@ -173,11 +191,34 @@ export type SettledDeliveryOptions = Omit<DeliveryOptions, "smarthosts"> & {
 
 /** Clock, random numbers and network of a delivery. Tests replace them. */
 export interface DeliveryMachine extends ClientNetwork {
+  /** The folder that keeps MTA-STS policies; in memory if unset. */
+  readonly stsFolder?: string | undefined;
+  /** The port of web servers with MTA-STS policies; 443 by default. */
+  readonly stsPort?: number | undefined;
+  /** Takes what became of the TLS of each connection. */
+  readonly onTlsResult?:
+    | ((result: TlsResult, job: DeliveryJob) => void)
+    | undefined;
+  /** Logs a fault of a kept policy; nothing is logged if unset. */
+  readonly log?: Logger | undefined;
+  /** Signs converted content again; nothing does if unset. */
+  readonly signing?: ContentSigning | undefined;
   /** The time in milliseconds; `performance.now` by default. */
   readonly now?: (() => number) | undefined;
   /** A random number from 0 to below 1; `Math.random` by default. */
   readonly random?: (() => number) | undefined;
 }
+
+/** The policies that are asked for by default. */
+export const DEFAULT_POLICIES: readonly ("dane" | "mta-sts")[] = [
+  "dane",
+  "mta-sts",
+];
+
+const POLICIES_RULE: Rule = list(
+  oneOf("dane", "mta-sts"),
+  'an array of "dane" and "mta-sts"',
+);
 
 const NAMES_RULE: Rule = list(
   text(),
@@ -201,6 +242,7 @@ export const DELIVERY_RULES: Rules<DeliveryOptions> = {
   longLines,
   ...{ clientCertificate, trusted },
   dns: required(having("a DnsClient", "mx", "addresses")),
+  policies: POLICIES_RULE,
   ownNames: NAMES_RULE,
   isOwnAddress: callable(),
   allowLoopback: flag,
@@ -366,6 +408,7 @@ export const RELAYING_RULES: Rules<RelayingOptions> = {
   clientCertificate: CERTIFICATE_RULE,
   hopLimit: whole(1),
   ownNames: NAMES_RULE,
+  policies: POLICIES_RULE,
   pool: POOL_RULE,
   timeouts: TIMEOUTS_RULE,
   trusted: TRUSTED_RULE,
@@ -434,6 +477,7 @@ const TO_DELIVERY: Readonly<
   clientCertificate: true,
   trusted: true,
   ownNames: true,
+  policies: true,
   allowLoopback: true,
   smarthosts: true,
   remotePort: true,

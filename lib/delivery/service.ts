@@ -11,6 +11,7 @@
 
 import { describeError, type Logger, type LogLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import { type MailSigner, withoutTop } from "../message/signer.ts";
 import {
   Message,
   type MessageStore,
@@ -38,7 +39,9 @@ import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
 import { hopsOf, type SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { TlsResult } from "../secure_transport/tls_result.ts";
 import { Delivery } from "./delivery.ts";
+import { ContentSigning } from "./signing.ts";
 import {
   deliveryOptions,
   isOpenToClients,
@@ -57,6 +60,8 @@ export interface RelayingClient {
 
 /** The program's handlers for its relays. */
 export interface RelayHandlers extends RelayHooks {
+  /** Gets to know what became of the TLS of each connection to a host (RFC 8460). */
+  onTlsResult?(relay: Relay, result: TlsResult): void | Promise<void>;
   /** Judges the certificate of a host: `true` accepts, `false` rejects, `undefined` leaves the decision to the policy. */
   onRelayCertificate?(
     relay: Relay,
@@ -75,6 +80,8 @@ export interface RelayServiceContext {
   readonly addresses: () => readonly SocketAddress[];
   /** Where the content of the program's own mail goes on its way to the spool. */
   readonly body: BodyOptions;
+  /** Signs mail that leaves; nothing is signed if unset. */
+  readonly signer?: MailSigner | undefined;
   readonly log: Logger;
   /** The least level of the records that are made. */
   readonly logLevel: LogLevel;
@@ -118,7 +125,7 @@ export class RelayService {
       log: context.log,
       logLevel: context.logLevel,
       deliver: (job, signal) => this.#deliver(job, signal),
-    }, { body: context.body });
+    }, { body: context.body, signer: context.signer });
     this.relays = this.#queue.relays;
   }
 
@@ -126,7 +133,16 @@ export class RelayService {
   allows(client: RelayingClient): boolean {
     const { allow } = this.#options;
     return (allow === "authenticated" && client.username !== undefined) ||
-      this.#from.some((network) => network.contains(client.remoteAddress));
+      this.#isFrom(client);
+  }
+
+  /** Whether the server sends for a client: one that has logged in, or of the networks of `from`. */
+  sendsFor(client: RelayingClient): boolean {
+    return client.username !== undefined || this.#isFrom(client);
+  }
+
+  #isFrom({ remoteAddress }: RelayingClient): boolean {
+    return this.#from.some((network) => network.contains(remoteAddress));
   }
 
   /**
@@ -187,8 +203,9 @@ export class RelayService {
   }
 
   #newDelivery(): Delivery {
-    const { dns, handlers } = this.#context;
-    const { onRelayCertificate } = handlers;
+    const { dns, handlers, signer, log } = this.#context;
+    const { onRelayCertificate, onTlsResult } = handlers;
+    const { spool } = this.#options;
     return new Delivery({
       ...deliveryOptions(this.#options),
       hostname: this.#hostname,
@@ -196,6 +213,12 @@ export class RelayService {
       isOwnAddress: this.#isOwnAddress,
       onCertificate: onRelayCertificate &&
         ((peer, job) => this.#judge(peer, job)),
+    }, {
+      signing: new ContentSigning(signer, log),
+      stsFolder: typeof spool === "string" ? `${spool}/sts` : undefined,
+      onTlsResult: onTlsResult &&
+        ((result, job) => this.#tlsResult(result, job)),
+      log,
     });
   }
 
@@ -307,6 +330,23 @@ export class RelayService {
       });
       return false;
     }
+  }
+
+  /** Tells the program what became of the TLS of a connection; nothing waits for it. */
+  #tlsResult(result: TlsResult, { id }: DeliveryJob): void {
+    const { handlers, log } = this.#context;
+    const relay = this.relays.get(id);
+    if (relay === undefined) return;
+    const tell = async () => await handlers.onTlsResult!(relay, result);
+    tell().catch((error) =>
+      log({
+        level: "error",
+        event: "error",
+        message: "onTlsResult failed",
+        fields: { relay: relay.id },
+        error: describeError(error),
+      })
+    );
   }
 }
 
@@ -424,18 +464,23 @@ async function saveDsn(
   },
 ): Promise<void> {
   if (here.length + away.length === 0) return;
+  const { signed = 0 } = job;
   const message = new Message({
     id: job.id,
     from: job.from,
     parameters: job.parameters,
     recipients: [...here, ...away],
     receivedAt: new Date(job.acceptedAt),
+    isOwn: signed > 0,
     trace: () => "",
     body: { memoryLimit: MEMORY_LIMIT },
   });
   try {
     job.onState?.("sending-body");
-    for await (const chunk of job.content()) await message.body.write(chunk);
+    // What stays here is not signed, and what goes on is signed again.
+    for await (const chunk of withoutTop(job.content(), signed)) {
+      await message.body.write(chunk);
+    }
     if (here.length > 0) {
       await store.save(message.forRecipients(here), { partial: false });
     }

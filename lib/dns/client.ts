@@ -15,6 +15,7 @@
 import {
   abortSignal,
   anyNumber,
+  callable,
   checkOptions,
   flag,
   list,
@@ -24,12 +25,8 @@ import {
   text,
   where,
 } from "../options.ts";
-import {
-  confirmByDatagram,
-  FailOver,
-  type FailOverAskOptions,
-  resolveAny,
-} from "./exchange.ts";
+import type { DnsQuestion } from "./dns_message.ts";
+import { FailOver, type FailOverAskOptions } from "./exchange.ts";
 import {
   type BlocklistOutcome,
   confirmReverse,
@@ -46,11 +43,11 @@ import {
   type DnsRecordType,
   failed,
   type MxOutcome,
+  type TlsaRecord,
 } from "./outcome.ts";
 import type { AnyOutcome } from "./records.ts";
 import { seamsOf } from "./seams.ts";
 import { Deadline, MAX_TIMEOUT_MS, SingleFlight } from "./single_flight.ts";
-import type { DnsQuestion } from "./verdict.ts";
 
 /**
  * Options of {@linkcode DnsClient}.
@@ -120,7 +117,9 @@ export interface DnsClientOptions {
   cacheSize?: number | undefined;
   /**
    * Time that records stay in the cache, in milliseconds. The platform does not
-   * report their TTL, so this should be short.
+   * report their TTL, so this should be short. Where the TTL is known (with
+   * `secure`, for TLSA records and names with an underscore), records stay for
+   * the shorter of both.
    *
    * @default {60000}
    */
@@ -131,6 +130,22 @@ export interface DnsClientOptions {
    * @default {30000}
    */
   negativeTtlMs?: number | undefined;
+  /**
+   * Whether to believe name servers on other machines that they have validated
+   * an answer (DNSSEC, the AD bit). Name servers on the loopback are believed
+   * without it. Set it only if no attacker can be on the way to them: nothing
+   * protects that bit.
+   *
+   * @default {false}
+   */
+  trustAd?: boolean | undefined;
+  /**
+   * Gets a sentence when a name server turns out not to know EDNS, once for each
+   * server. Must not throw.
+   *
+   * @default {a warning in the log of the server whose option this is; else none}
+   */
+  onWarning?: ((message: string) => void) | undefined;
 }
 
 const RULES: Rules<DnsClientOptions> = {
@@ -140,6 +155,8 @@ const RULES: Rules<DnsClientOptions> = {
   cacheSize: anyNumber,
   maxTtlMs: anyNumber,
   negativeTtlMs: anyNumber,
+  trustAd: flag,
+  onWarning: callable(),
 };
 const EXAMPLE = '{ nameServers: ["192.0.2.53"] }';
 
@@ -224,17 +241,30 @@ export class DnsClient {
       "negativeTtlMs",
       options.negativeTtlMs ?? 30_000,
     );
-    const { resolver, confirm, now } = seamsOf(options);
-    this.#now = now ?? (() => performance.now());
+    const seams = seamsOf(options);
+    this.#now = seams.now ?? (() => performance.now());
     this.#cache = new ExpiringCache(
       checkNumber("cacheSize", options.cacheSize ?? 1_000),
     );
     this.#servers = new FailOver({
       servers: given,
       attempts: checkNumber("attempts", options.attempts ?? 2, { least: 1 }),
-      resolver: resolver ?? resolveAny,
-      confirm: confirm ?? (resolver ? undefined : confirmByDatagram),
+      trustAd: options.trustAd ?? false,
+      now: this.#now,
+      onWarning: options.onWarning,
+      seams,
     });
+  }
+
+  /**
+   * Whether an outcome can be `secure`: a name server is on the loopback, or
+   * `trustAd` is set. The server may still not validate.
+   *
+   * @throws {Deno.errors.NotCapable} If the permission to find the system's name
+   * servers is missing
+   */
+  get canValidate(): boolean {
+    return this.#servers.canValidate;
   }
 
   /**
@@ -259,7 +289,7 @@ export class DnsClient {
     options.signal?.throwIfAborted();
     const asked = type === "PTR" ? pointerName(name) : normalizeName(name);
     const outcome = asked === undefined
-      ? { status: "none", why: "not-a-name" } as const
+      ? notAName(options.secure)
       : await this.#recall({ type, name: asked }, { ...options, timeoutMs });
     // The reader for this type has made the records.
     return outcome as DnsOutcomeOf<T>;
@@ -274,6 +304,19 @@ export class DnsClient {
    */
   mx(name: string, options?: DnsQueryOptions): Promise<MxOutcome> {
     return this.query("MX", name, options);
+  }
+
+  /**
+   * Asks for the certificate associations of a service (RFC 6698). For DANE they
+   * count only with `secure: true` in the options and `secure` in the outcome.
+   *
+   * @param name The service and the host, as `"_25._tcp.mx.example"`
+   */
+  tlsa(
+    name: string,
+    options?: DnsQueryOptions,
+  ): Promise<DnsOutcome<TlsaRecord>> {
+    return this.query("TLSA", name, options);
   }
 
   /** Asks for the IPv4 addresses of a host. */
@@ -397,7 +440,8 @@ export class DnsClient {
     options: DnsQueryOptions & { timeoutMs: number },
   ): Promise<AnyOutcome> {
     const { timeoutMs, signal } = options;
-    const key = `${question.type} ${question.name}`;
+    const secure = options.secure ?? false;
+    const key = keyOf(question, secure);
     const known = this.#cache.get(key, this.#now());
     if (known !== undefined) return known;
     using deadline = new Deadline(timeoutMs, signal);
@@ -406,7 +450,7 @@ export class DnsClient {
       // each server depends on it.
       return await this.#asking.run(`${key} ${timeoutMs}`, {
         start: (unwanted) =>
-          this.#ask(question, { timeoutMs, signal: unwanted }),
+          this.#ask(question, { timeoutMs, secure, signal: unwanted }),
         signal: deadline.signal,
       });
     } catch (error) {
@@ -423,18 +467,28 @@ export class DnsClient {
     question: DnsQuestion,
     options: FailOverAskOptions,
   ): Promise<AnyOutcome> {
-    const outcome = await this.#servers.ask(question, options);
+    const { outcome, ttlMs } = await this.#servers.ask(question, options);
     if (outcome.status !== "failed") {
-      const ttlMs = outcome.status === "none"
+      const keptMs = outcome.status === "none"
         ? this.#negativeTtlMs
-        : this.#maxTtlMs;
-      this.#cache.set(`${question.type} ${question.name}`, {
+        : Math.min(this.#maxTtlMs, ttlMs ?? Infinity);
+      this.#cache.set(keyOf(question, options.secure), {
         value: outcome,
-        until: this.#now() + ttlMs,
+        until: this.#now() + keptMs,
       });
     }
     return outcome;
   }
+}
+
+function notAName(secure: boolean | undefined): AnyOutcome {
+  const none = { status: "none", why: "not-a-name" } as const;
+  return secure ? { ...none, secure: false } : none;
+}
+
+/** An outcome that says whether it is validated is another than one that does not. */
+function keyOf({ type, name }: DnsQuestion, secure: boolean): string {
+  return secure ? `${type} ${name} secure` : `${type} ${name}`;
 }
 
 function checkTimeout(timeoutMs: number): number {

@@ -1,73 +1,57 @@
 /**
  * Asks one question: of several name servers in turn, until one of them knows
- * the answer; and of one server: calls the resolver, checks its answer and
- * classifies its errors.
+ * the answer; and of one server: by the platform's resolver, or on the wire.
  *
- * Never accepts "not found" without a confirmation, if one is possible: see
- * {@link ./verdict.ts}. Never repeats a question to a server that answered with
- * a failure: only a timeout is worth a second attempt. Starts with the server
- * that answered last, so a dead server costs its time once and not for each
- * message.
+ * The platform does not report why an answer had no records: `Deno.resolveDns`
+ * throws "not found" for a name that does not exist, for a name without such
+ * records, and for a server that failed or refused. A relay that returned mail
+ * on "not found" would return it whenever a name server has a temporary failure.
+ * So after "not found" this package asks itself. It also asks itself what the
+ * platform cannot say: whether an answer is validated, TLSA records, names that
+ * the platform refuses (`mx_1.example.com`, but such hosts accept mail), and all
+ * questions to a server that does not know EDNS.
  *
- * Sends a DNS question itself in two cases. First, the platform's resolver
- * refuses a label with an underscore inside (`mx_1.example.com`), but such hosts
- * accept mail. Second, the platform does not say why an answer had no records:
- * see {@link ./verdict.ts}. All other questions go through the platform.
- *
- * A question goes out over UDP, and over TCP if the answer does not fit.
- * `node:dgram` carries the datagrams because those of Deno require a flag that
- * a library cannot set.
- *
- * Never trusts an answer: anything but the answer to the question is ignored,
- * and reading it terminates for all bytes. Never outlives its signal, and
- * leaves no socket behind.
+ * Never repeats a question to a server that answered with a failure: only a
+ * timeout is worth a second attempt. Starts with the server that answered last,
+ * so a dead server costs its time once and not for each message. Never calls an
+ * answer secure that has come from another machine, unless the user says that
+ * the way is safe. Never asks such a server whether an answer is validated if
+ * there is one that can be believed.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-4 | RFC 1035 section 4},
- * {@link https://www.rfc-editor.org/rfc/rfc7766 | RFC 7766}
+ * {@link https://www.rfc-editor.org/rfc/rfc6698#appendix-A.3 | RFC 6698 appendix A.3} (which answers to believe)
  */
 
-import { createSocket, type Socket } from "node:dgram";
 import { errorMessage } from "../log.ts";
-import { canonicalIp } from "../protocol/ip.ts";
+import { isLoopback } from "../protocol/ip.ts";
+import { askServer } from "./datagram.ts";
+import { type DnsMessage, type DnsQuestion, verdictOf } from "./dns_message.ts";
+import { EdnsMemory } from "./edns.ts";
+import { normalizeName } from "./name.ts";
 import {
   formatNameServer,
   type NameServer,
   systemNameServers,
 } from "./name_server.ts";
-import {
-  type DnsFailed,
-  type DnsRecordType,
-  failed,
-  type MxRecord,
-} from "./outcome.ts";
+import { type DnsFailed, failed } from "./outcome.ts";
 import { type AnyOutcome, readAnswer } from "./records.ts";
-import type { DnsConfirm, DnsConfirmOptions, DnsResolver } from "./seams.ts";
+import type { DnsResolver, DnsSeams } from "./seams.ts";
 import { Deadline } from "./single_flight.ts";
-import {
-  CLASS_IN,
-  type DnsQuestion,
-  type DnsVerdict,
-  encodeQuestion,
-  readVerdict,
-  RECORD_HEAD,
-  skipName,
-  TRUNCATED,
-} from "./verdict.ts";
-
-/** The functions that send questions. */
-export interface ExchangeTools {
-  /** Asks for the records. */
-  readonly resolver: DnsResolver;
-  /** Finds out why there were no records; without it "not found" is final. */
-  readonly confirm: DnsConfirm | undefined;
-}
 
 /** Options of {@linkcode FailOver}. */
-export interface FailOverOptions extends ExchangeTools {
+export interface FailOverOptions {
   /** The name servers, at least one. Default: the system's. */
   readonly servers: readonly NameServer[] | undefined;
   /** Number of times that a silent server is asked. */
   readonly attempts: number;
+  /** Whether to believe servers on other machines that an answer is validated. */
+  readonly trustAd: boolean;
+  /** The clock, in milliseconds. */
+  readonly now: () => number;
+  /** Gets a warning about a name server. */
+  readonly onWarning: ((message: string) => void) | undefined;
+  /** Replacements for the platform. */
+  readonly seams: DnsSeams;
 }
 
 /** Options of {@linkcode FailOver.ask}. */
@@ -76,16 +60,50 @@ export interface FailOverAskOptions {
   readonly timeoutMs: number;
   /** Ends the work; the promise then rejects with the signal's reason. */
   readonly signal: AbortSignal;
+  /** Whether to find out if the answer is validated. */
+  readonly secure: boolean;
+}
+
+/** An outcome, and how long its records may be kept. */
+export interface Answered {
+  readonly outcome: AnyOutcome;
+  /** Time to live of the records in milliseconds; unset if it is not known. */
+  readonly ttlMs?: number | undefined;
+}
+
+/** One attempt at one server. */
+interface Attempt {
+  readonly server: NameServer;
+  readonly secure: boolean;
+  /** Whether the platform has kept silent on this question before. */
+  readonly again: boolean;
+  /** Time of the attempt in milliseconds, at whose end the signal fires. */
+  readonly waitMs: number;
+  readonly signal: AbortSignal;
 }
 
 /** Several name servers behind one method. */
 export class FailOver {
   readonly #options: FailOverOptions;
+  readonly #resolver: DnsResolver;
+  /** Asks on the wire; unset if a test answers every question in place of the platform. */
+  readonly #edns: EdnsMemory | undefined;
   /** The server that answered last; it is asked first. */
   #favourite: string | undefined;
 
   constructor(options: FailOverOptions) {
     this.#options = options;
+    const { now, onWarning } = options;
+    const { resolver, ask } = options.seams;
+    this.#resolver = resolver ??
+      ((name, type, how) => Deno.resolveDns(name, type as "A", how));
+    const asker = ask ?? (resolver === undefined ? askServer : undefined);
+    this.#edns = asker && new EdnsMemory({ ask: asker, now, onWarning });
+  }
+
+  /** Whether one of the servers is believed that an answer is validated. */
+  get canValidate(): boolean {
+    return this.#inLine(true).some((server) => this.#isBelieved(server));
   }
 
   /**
@@ -96,56 +114,113 @@ export class FailOver {
   async ask(
     question: DnsQuestion,
     options: FailOverAskOptions,
-  ): Promise<AnyOutcome> {
-    const { timeoutMs, signal } = options;
-    let servers = this.#inLine();
+  ): Promise<Answered> {
+    const { timeoutMs, signal, secure } = options;
+    let servers = this.#inLine(secure);
     // All servers fit into the time limit, or all attempts at a single one.
     const waitMs = timeoutMs / Math.max(servers.length, this.#options.attempts);
     let last: DnsFailed = failed("unreachable", "No name server is known");
-    for (let attempt = 0; attempt < this.#options.attempts; attempt++) {
+    for (let count = 0; count < this.#options.attempts; count++) {
       const silent: NameServer[] = [];
+      const again = count > 0;
       for (const server of servers) {
-        const outcome = await this.#askOne(question, {
-          server,
-          waitMs,
-          signal,
-        });
-        if (outcome.status !== "failed") return outcome;
+        const attempt = { server, secure, again, waitMs, signal };
+        const answered = await this.#askOne(question, attempt);
+        const { outcome } = answered;
+        if (outcome.status !== "failed") return answered;
         if (outcome.code === "timeout") silent.push(server);
         last = outcome;
       }
       servers = silent;
     }
-    return last;
+    return { outcome: last };
   }
 
-  async #askOne(
-    question: DnsQuestion,
-    options: { server: NameServer; waitMs: number; signal: AbortSignal },
-  ): Promise<AnyOutcome> {
-    const { server, waitMs, signal } = options;
-    const { resolver, confirm } = this.#options;
-    using turn = new Deadline(waitMs, signal);
+  async #askOne(question: DnsQuestion, attempt: Attempt): Promise<Answered> {
+    const { server } = attempt;
+    using turn = new Deadline(attempt.waitMs, attempt.signal);
+    const now = { ...attempt, signal: turn.signal };
     try {
-      const outcome = await exchange(question, {
-        server,
-        resolver,
-        confirm,
-        signal: turn.signal,
-      });
-      if (outcome.status !== "failed") {
+      const answered = await this.#exchange(question, now);
+      if (answered.outcome.status !== "failed") {
         this.#favourite = formatNameServer(server);
       }
-      return outcome;
+      return answered;
     } catch (error) {
-      if (turn.expired) return noAnswer(question, server);
+      if (turn.expired) {
+        this.#edns?.keptSilent(server);
+        return { outcome: noAnswer(question, server) };
+      }
+      return { outcome: explain(error, question, now) };
+    }
+  }
+
+  /**
+   * Asks one name server once.
+   *
+   * @throws The signal's reason if the signal fired first, or the error of the
+   * server
+   */
+  async #exchange(question: DnsQuestion, attempt: Attempt): Promise<Answered> {
+    const { server, secure } = attempt;
+    const edns = this.#edns;
+    if (edns === undefined) {
+      const outcome = await this.#resolve(question, attempt) ??
+        { status: "none", why: "unknown" } as const;
+      return {
+        outcome: secure ? secured(outcome, { secure: false }) : outcome,
+      };
+    }
+    const isOurs = secure || attempt.again || question.type === "TLSA" ||
+      isRefused(question.name) || edns.isPlain(server);
+    const known = isOurs ? undefined : await this.#resolve(question, attempt);
+    if (known !== undefined) {
+      edns.answered(server);
+      return { outcome: known };
+    }
+    const answer = await edns.ask(question, attempt);
+    const { message } = answer;
+    const outcome = outcomeOf(question, message, server);
+    const ttlMs = message.ttl * 1000;
+    if (!secure) return { outcome, ttlMs };
+    return {
+      outcome: secured(outcome, {
+        secure: answer.edns && message.authentic && this.#isBelieved(server),
+        canonicalName: normalizeName(message.canonicalName) ?? question.name,
+      }),
+      ttlMs,
+    };
+  }
+
+  /** The outcome of the platform's resolver, `undefined` for "not found". */
+  async #resolve(
+    question: DnsQuestion,
+    { server, signal }: Attempt,
+  ): Promise<AnyOutcome | undefined> {
+    try {
+      // The final dot excludes the system's search list.
+      const raw = await this.#resolver(`${question.name}.`, question.type, {
+        nameServer: { ipAddr: server.address, port: server.port },
+        signal,
+      });
+      return readAnswer(question, raw);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
     }
   }
 
+  #isBelieved({ address }: NameServer): boolean {
+    return this.#options.trustAd || isLoopback(address);
+  }
+
   /** The servers in order, beginning with the one that answered last. */
-  #inLine(): readonly NameServer[] {
-    const servers = this.#options.servers ?? systemNameServers();
+  #inLine(secure: boolean): readonly NameServer[] {
+    const all = this.#options.servers ?? systemNameServers();
+    const believed = secure
+      ? all.filter((server) => this.#isBelieved(server))
+      : [];
+    const servers = believed.length > 0 ? believed : all;
     const found = servers.findIndex((server) =>
       formatNameServer(server) === this.#favourite
     );
@@ -154,77 +229,46 @@ export class FailOver {
   }
 }
 
-/**
- * Asks one name server once.
- *
- * @throws The signal's reason if the signal fired first
- * @throws {Deno.errors.NotCapable} If the permission to ask is missing
- */
-async function exchange(
-  question: DnsQuestion,
-  options: DnsConfirmOptions & ExchangeTools,
-): Promise<AnyOutcome> {
-  const first = await resolve(question, options);
-  if (first !== undefined) return first;
-  if (options.confirm === undefined) return { status: "none", why: "unknown" };
-  const second = await confirm(question, options);
-  if (second !== undefined) return second;
-  // First "not found", then records: a server that failed while it was still
-  // fetching the records may have them now.
-  return await resolve(question, options) ??
-    failure("server-failure", question, {
-      server: options.server,
-      what: "contradicts itself on",
-    });
+/** Whether the platform refuses a name: an underscore stands inside a label that does not begin with one. */
+function isRefused(name: string): boolean {
+  return /(?:^|\.)[^_.][^.]*_/.test(name);
 }
 
-/** The outcome of the resolver, `undefined` for "not found". */
-async function resolve(
+/** The outcome of an answer on the wire. */
+function outcomeOf(
   question: DnsQuestion,
-  options: DnsConfirmOptions & ExchangeTools,
-): Promise<AnyOutcome | undefined> {
-  const { resolver, server, signal } = options;
-  try {
-    // The final dot excludes the system's search list.
-    const raw = await resolver(`${question.name}.`, question.type, {
-      nameServer: { ipAddr: server.address, port: server.port },
-      signal,
-    });
-    return readAnswer(question, raw);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    return explain(error, question, options);
+  message: DnsMessage,
+  server: NameServer,
+): AnyOutcome {
+  const verdict = verdictOf(message);
+  if (verdict.kind === "server-failure") {
+    const what = `answers with ${verdict.code} to`;
+    return failure("server-failure", question, { server, what });
   }
+  if (verdict.kind !== "records") return { status: "none", why: verdict.kind };
+  if (!message.truncated) return readAnswer(question, message.records);
+  const what = "cuts off its answer by TCP to";
+  return failure("malformed", question, { server, what });
 }
 
-/** The outcome of the confirmation, `undefined` if it says that there are records. */
-async function confirm(
-  question: DnsQuestion,
-  options: DnsConfirmOptions & ExchangeTools,
-): Promise<AnyOutcome | undefined> {
-  const { server, signal } = options;
-  try {
-    const verdict = await options.confirm?.(question, { server, signal });
-    if (verdict === undefined || verdict.kind === "records") return undefined;
-    if (verdict.kind !== "server-failure") {
-      return { status: "none", why: verdict.kind };
-    }
-    return failure("server-failure", question, {
-      server,
-      what: `answers with ${verdict.code} to`,
-    });
-  } catch (error) {
-    return explain(error, question, options);
+/** The outcome with what is known of its validation. */
+function secured(
+  outcome: AnyOutcome,
+  facts: { readonly secure: boolean; readonly canonicalName?: string },
+): AnyOutcome {
+  const { secure } = facts;
+  if (outcome.status === "found") {
+    return Object.freeze({ ...outcome, ...facts }) as AnyOutcome;
   }
+  return outcome.status === "none" ? { ...outcome, secure } : outcome;
 }
 
 /** Turns an error of the name server into a failure, and throws all other errors. */
 function explain(
   error: unknown,
   question: DnsQuestion,
-  options: DnsConfirmOptions,
+  { server, signal }: Attempt,
 ): DnsFailed {
-  const { server, signal } = options;
   if (signal.aborted) throw signal.reason;
   if (error instanceof Deno.errors.NotCapable) throw error;
   if (error instanceof Deno.errors.TimedOut) {
@@ -254,232 +298,4 @@ function failure(
     code,
     `Name server ${formatNameServer(server)} ${what} ${asked}`,
   );
-}
-
-/** Pointers in a name, at most: more of them form a loop. */
-const MAX_POINTERS = 32;
-
-/** `Deno.resolveDns`, and for names that it refuses a question over the wire. */
-export const resolveAny: DnsResolver = (name, type, options) => {
-  const { nameServer } = options;
-  if (!isRefused(name, type) || nameServer === undefined) {
-    return Deno.resolveDns(name, type as "A", options);
-  }
-  const { ipAddr: address, port = 53 } = nameServer;
-  const signal = options.signal ?? new AbortController().signal;
-  const question = { type, name: name.replace(/\.$/, "") };
-  return resolveByWire(question, { server: { address, port }, signal });
-};
-
-/** Asks a name server over UDP why it had no records. Requires `allow-net`. */
-export function confirmByDatagram(
-  question: DnsQuestion,
-  options: DnsConfirmOptions,
-): Promise<DnsVerdict> {
-  return askByDatagram(question, options, readVerdict);
-}
-
-/** An answer, and the bytes of its question. */
-interface WireAnswer {
-  readonly answer: Uint8Array;
-  readonly asked: Uint8Array;
-}
-
-/** The record types for mail, with the reader of the data of each. */
-const READERS = {
-  A: readIpv4,
-  AAAA: readIpv6,
-  MX: readMx,
-} as const satisfies Partial<Record<DnsRecordType, DataReader>>;
-
-/** The position of a record's data in the answer. */
-interface Place {
-  readonly start: number;
-  readonly end: number;
-}
-
-type DataReader = (
-  answer: Uint8Array,
-  place: Place,
-) => string | MxRecord | undefined;
-
-type MailType = keyof typeof READERS;
-
-function isRefused(name: string, type: DnsRecordType): type is MailType {
-  return name.includes("_") && type in READERS;
-}
-
-/**
- * The records, in the form of `Deno.resolveDns`.
- *
- * @throws {Deno.errors.NotFound} If the answer has no such record
- */
-async function resolveByWire(
-  question: DnsQuestion & { readonly type: MailType },
-  options: DnsConfirmOptions,
-): Promise<readonly (string | MxRecord)[]> {
-  const copy = (answer: Uint8Array, asked: Uint8Array) =>
-    readVerdict(answer, asked) && { answer: answer.slice(), asked };
-  let wire: WireAnswer = await askByDatagram(question, options, copy);
-  if ((wire.answer[2]! & TRUNCATED) !== 0) {
-    const asked = encodeQuestion(question, { id: 0 });
-    const answer = await askByStream(asked, options);
-    if (readVerdict(answer, asked) === undefined) {
-      throw new Error("The answer by TCP is not to the question");
-    }
-    wire = { answer, asked };
-  }
-  const records = readRecords(wire.answer, { ...wire, type: question.type });
-  if (records.length > 0) return records;
-  throw new Deno.errors.NotFound(`No ${question.type} record`);
-}
-
-/** Asks one question over TCP (RFC 7766). */
-async function askByStream(
-  asked: Uint8Array,
-  options: DnsConfirmOptions,
-): Promise<Uint8Array> {
-  const { server, signal } = options;
-  signal.throwIfAborted();
-  const conn = await Deno.connect({
-    hostname: server.address,
-    port: server.port,
-    signal,
-  });
-  const end = () => conn.close();
-  signal.addEventListener("abort", end);
-  try {
-    const out = new Uint8Array([asked.length >> 8, asked.length, ...asked]);
-    for (let at = 0; at < out.length;) at += await conn.write(out.subarray(at));
-    const [high, low] = await readFully(conn, 2);
-    return await readFully(conn, (high! << 8) | low!);
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  } finally {
-    signal.removeEventListener("abort", end);
-    if (!signal.aborted) conn.close();
-  }
-}
-
-async function readFully(conn: Deno.Conn, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length;) {
-    const count = await conn.read(bytes.subarray(at));
-    if (count === null) throw new Deno.errors.UnexpectedEof("Answer cut off");
-    at += count;
-  }
-  return bytes;
-}
-
-/** The records of the question's type in the answer section. */
-function readRecords(
-  answer: Uint8Array,
-  question: { asked: Uint8Array; type: MailType },
-): (string | MxRecord)[] {
-  const { asked, type } = question;
-  const number = asked[asked.length - 3]!;
-  const found: (string | MxRecord)[] = [];
-  let at = asked.length;
-  for (let left = word(answer, 6); left > 0; left--) {
-    at = skipName(answer, at);
-    const start = at + RECORD_HEAD;
-    const end = start + word(answer, start - 2);
-    if (start > answer.length || end > answer.length) break;
-    if (word(answer, at) === number && word(answer, at + 2) === CLASS_IN) {
-      const record = READERS[type](answer, { start, end });
-      if (record !== undefined) found.push(record);
-    }
-    at = end;
-  }
-  return found;
-}
-
-function readIpv4(
-  answer: Uint8Array,
-  { start, end }: Place,
-): string | undefined {
-  return end - start === 4 ? answer.subarray(start, end).join(".") : undefined;
-}
-
-function readIpv6(
-  answer: Uint8Array,
-  { start, end }: Place,
-): string | undefined {
-  if (end - start !== 16) return undefined;
-  return [0, 2, 4, 6, 8, 10, 12, 14]
-    .map((at) => word(answer, start + at).toString(16)).join(":");
-}
-
-function readMx(
-  answer: Uint8Array,
-  { start, end }: Place,
-): MxRecord | undefined {
-  const exchange = readName(answer, start + 2);
-  return exchange === undefined || end - start < 3
-    ? undefined
-    : { preference: word(answer, start), exchange };
-}
-
-/** A name, its pointers followed; `undefined` if it does not end or is malformed. */
-function readName(answer: Uint8Array, start: number): string | undefined {
-  let name = "";
-  let at = start;
-  for (let pointers = 0; pointers <= MAX_POINTERS;) {
-    const length = answer[at];
-    if (length === undefined || name.length > 255) return undefined;
-    if (length === 0) return name === "" ? "." : name;
-    if (length >= 0xc0) {
-      at = word(answer, at) & 0x3fff;
-      pointers++;
-      continue;
-    }
-    const label = answer.subarray(at + 1, at + 1 + length);
-    // A dot inside a label would split it: no host name has one.
-    if (length > 63 || label.length < length || label.includes(0x2e)) {
-      return undefined;
-    }
-    name += `${String.fromCharCode(...label)}.`;
-    at += length + 1;
-  }
-  return undefined;
-}
-
-function word(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-}
-
-/**
- * Asks one question over UDP.
- *
- * @param read Reads a datagram; `undefined` if it is not the answer, then the wait goes on
- */
-function askByDatagram<T>(
-  question: DnsQuestion,
-  options: DnsConfirmOptions,
-  read: (answer: Uint8Array, asked: Uint8Array) => T | undefined,
-): Promise<T> {
-  const { server, signal } = options;
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  if (signal.aborted) return Promise.reject(signal.reason);
-  const [id] = crypto.getRandomValues(new Uint16Array(1));
-  const asked = encodeQuestion(question, { id: id! });
-  const family = server.address.includes(":") ? "udp6" : "udp4";
-  const socket: Socket = createSocket(family);
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  socket.on("error", reject);
-  socket.on("message", (bytes: Uint8Array, from) => {
-    // Any host can send to the port: only datagrams of the asked server count.
-    if (from.port !== server.port) return;
-    if (canonicalIp(from.address) !== server.address) return;
-    const answer = read(bytes, asked);
-    if (answer !== undefined) resolve(answer);
-  });
-  socket.send(asked, server.port, server.address, (error: Error | null) => {
-    if (error) reject(error);
-  });
-  return promise.finally(() => {
-    signal.removeEventListener("abort", abort);
-    socket.close();
-  });
 }

@@ -53,10 +53,24 @@ export async function lookupAddresses(
       dns.query(family === 6 ? "AAAA" : "A", host, rest)
     ),
   );
-  const records = outcomes.flatMap((outcome) =>
-    outcome.status === "found" ? outcome.records : []
-  );
-  if (records.length > 0) return { status: "found", records };
+  return addressesOf(outcomes);
+}
+
+/**
+ * The addresses of a host in all families: found if one family is. Secure, where
+ * it was asked for, if all that was found is.
+ */
+export function addressesOf(
+  outcomes: readonly DnsOutcome<string>[],
+): DnsOutcome<string> {
+  const found = outcomes.filter((outcome) => outcome.status === "found");
+  if (found.length > 0) {
+    const records = found.flatMap((outcome) => outcome.records);
+    const isAsked = found.some(({ secure }) => secure !== undefined);
+    if (!isAsked) return { status: "found", records };
+    const secure = found.every((outcome) => outcome.secure === true);
+    return { status: "found", records, secure };
+  }
   return outcomes.find((outcome) => outcome.status === "failed") ??
     outcomes.find(noSuchRecord) ??
     outcomes[0] ?? { status: "none", why: "no-such-record" };

@@ -1,6 +1,7 @@
 /**
- * DNS for mail: MX, A, AAAA, PTR and TXT look-ups with time-outs, several name
- * servers and a cache; blocklists; names that lead back.
+ * DNS for mail: MX, A, AAAA, PTR, TXT and TLSA look-ups with time-outs, several
+ * name servers and a cache; blocklists; names that lead back; whether an answer
+ * is validated (DNSSEC).
  *
  * ```ts
  * import { DnsClient } from "@smtp/server/dns";
@@ -19,6 +20,9 @@
  * `mx()`, `addresses()` and `query()` ask for records, `lookupBlocklist()` asks a
  * blocklist (RFC 5782), and `confirmReverse()` asks for the names of an address
  * that lead back to it (RFC 8601 section 2.7.3).
+ * With `secure: true` an outcome says whether the name server has validated it,
+ * and `lookupSecureHost()` finds out where the TLSA records of a host are
+ * (RFC 7672).
  * `server.dns` is the client that a server uses itself; handlers may use it
  * too.
  *
@@ -43,5 +47,6 @@ export {
   type MxRecord,
   type TlsaRecord,
 } from "./outcome.ts";
+export { lookupSecureHost, type SecureHost } from "./secure.ts";
 export { type Cidr, parseCidr } from "../net/cidr.ts";
 export { canonicalIp, parseIp } from "../protocol/ip.ts";

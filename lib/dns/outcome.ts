@@ -50,7 +50,10 @@ export interface DnsRecords {
   PTR: string;
   /** A certificate association. */
   TLSA: TlsaRecord;
-  /** A text: the character strings of one record, joined without a space. */
+  /**
+   * A text: the character strings of one record, joined without a space. Each
+   * character is one byte, U+0000 to U+00FF.
+   */
   TXT: string;
 }
 
@@ -95,6 +98,11 @@ export interface DnsFound<R> {
    * believed; unset if the question did not ask for it.
    */
   readonly secure?: boolean | undefined;
+  /**
+   * The name that holds the records, at the end of its aliases; set where
+   * {@linkcode secure} is.
+   */
+  readonly canonicalName?: string | undefined;
 }
 
 /** A name server answered that there is no such record. The answer stays the same for a while. */
@@ -184,7 +192,9 @@ export interface DnsQueryOptions {
   signal?: AbortSignal | undefined;
   /**
    * Whether to find out if the answer is validated (DNSSEC): the outcome then
-   * has `secure`.
+   * has `secure`. If some name servers can be believed and others not
+   * ({@linkcode DnsClientOptions.trustAd}), only the former are asked: what one
+   * of them refuses as forged must not come from another.
    *
    * @default {false}
    */

@@ -20,7 +20,7 @@ import {
   type MxRecord,
   type TlsaRecord,
 } from "./outcome.ts";
-import type { DnsQuestion } from "./verdict.ts";
+import type { DnsQuestion } from "./dns_message.ts";
 
 /** The outcome of any question. */
 export type AnyOutcome = DnsOutcome<AnyRecord> | MxOutcome;
@@ -40,12 +40,15 @@ export function readAnswer(
 ): AnyOutcome {
   if (question.type === "MX") return readMx(question, raw);
   const read = READERS[question.type];
-  const records = new Set<string | TlsaRecord>();
+  const records: (string | TlsaRecord)[] = [];
   for (const value of raw) {
     const record = read(value);
-    if (record !== undefined) records.add(record);
+    if (record !== undefined) records.push(record);
   }
-  return found(question, [...records]);
+  // Two texts may differ in the ends of their strings alone. They stay two:
+  // where one is allowed, as for SPF, two are a mistake.
+  const all = question.type === "TXT" ? records : [...new Set(records)];
+  return found(question, all);
 }
 
 function readMx(question: DnsQuestion, raw: readonly unknown[]): AnyOutcome {

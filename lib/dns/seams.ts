@@ -1,6 +1,6 @@
 /**
- * The replaceable parts of a `DnsClient`: the resolver, the confirmation of
- * "not found", and the clock. Holds their types, and passes replacements of a
+ * The replaceable parts of a `DnsClient`: the resolver, the questions on the
+ * wire, and the clock. Holds their types, and passes replacements of a
  * test to the client.
  *
  * They are not options: they travel with the options under a symbol, which
@@ -10,7 +10,7 @@
 
 import type { NameServer } from "./name_server.ts";
 import type { DnsRecordType } from "./outcome.ts";
-import type { DnsQuestion, DnsVerdict } from "./verdict.ts";
+import type { DnsMessage, DnsQuestion } from "./dns_message.ts";
 
 /**
  * Asks for records, with the signature of `Deno.resolveDns`. The name has a
@@ -22,26 +22,31 @@ export type DnsResolver = (
   options: Deno.ResolveDnsOptions,
 ) => Promise<readonly unknown[]>;
 
-/** Options of {@linkcode DnsConfirm}. */
-export interface DnsConfirmOptions {
+/** Options of {@linkcode DnsAsk}. */
+export interface DnsAskOptions {
   /** The name server to ask. */
   readonly server: NameServer;
   /** Ends the wait; the promise then rejects with the signal's reason. */
   readonly signal: AbortSignal;
+  /** Whether to ask with EDNS. */
+  readonly edns: boolean;
 }
 
-/** Finds out why a name server had no records. Rejects if the server cannot be asked. */
-export type DnsConfirm = (
+/** Asks a question on the wire. Rejects if the server cannot be asked. */
+export type DnsAsk = (
   question: DnsQuestion,
-  options: DnsConfirmOptions,
-) => Promise<DnsVerdict>;
+  options: DnsAskOptions,
+) => Promise<DnsMessage>;
 
 /** Replacements for the platform. */
 export interface DnsSeams {
   /** Asks for records in place of `Deno.resolveDns`. */
   readonly resolver?: DnsResolver | undefined;
-  /** Finds out why there were no records. Without it, "not found" of a `resolver` given here is final. */
-  readonly confirm?: DnsConfirm | undefined;
+  /**
+   * Asks on the wire. Without it, a `resolver` given here gets all questions,
+   * and its "not found" is final.
+   */
+  readonly ask?: DnsAsk | undefined;
   /** The clock of the cache, in milliseconds. Default: `performance.now`. */
   readonly now?: (() => number) | undefined;
 }

@@ -9,6 +9,7 @@ import { asciiMailbox } from "../protocol/domain.ts";
 import { MAX_LINE } from "../protocol/folding.ts";
 import { makeDsn, reduceDsn, type StatusRecipient } from "./report.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
+import { type MailSigner, signedBytes } from "../message/signer.ts";
 import type { DsnKind } from "./policy.ts";
 import type { Spool, SpoolAddition } from "../spool/spool.ts";
 import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
@@ -29,6 +30,8 @@ export interface DsnSenderInit {
   readonly returnLimit: number;
   /** Makes a unique name of letters and digits. */
   readonly newId: () => string;
+  /** Signs the DSNs; if unset, they are not signed. */
+  readonly signer?: MailSigner | undefined;
 }
 
 /** The report that a DSN is to make. */
@@ -55,7 +58,7 @@ export class DsnSender {
     request: DsnRequest,
   ): Promise<SpoolAddition> {
     const { envelope } = entry;
-    const { hostname, from, newId } = this.#init;
+    const { hostname, from, newId, signer } = this.#init;
     const id = newId();
     const { kind, now } = request;
     let isWhole = this.#isWholeReturned(entry, kind);
@@ -83,7 +86,7 @@ export class DsnSender {
       returned,
       isWhole,
     });
-    const { bytes } = dsn;
+    const { bytes, signed } = await signedBytes(dsn.bytes, signer);
     return {
       envelope: {
         id,
@@ -97,6 +100,7 @@ export class DsnSender {
           parameters: NEVER,
         }],
         size: bytes.length,
+        ...(signed === 0 ? {} : { signed }),
         acceptedAt: now,
         options: {},
         origin: { about: envelope.id },
@@ -117,15 +121,17 @@ export class DsnSender {
     const { envelope } = entry;
     const limit = this.#init.returnLimit + 4 * HEADER_LIMIT;
     if (envelope.from !== "" || envelope.size > limit) return undefined;
-    const bytes = reduceDsn(
-      await this.#returned(entry, true),
-    );
-    if (bytes === undefined) return undefined;
+    const { signed: former = 0, ...others } = envelope;
+    const whole = await this.#returned(entry, true);
+    const reduced = reduceDsn(whole.subarray(former));
+    if (reduced === undefined) return undefined;
+    const { bytes, signed } = await signedBytes(reduced, this.#init.signer);
     return {
       envelope: {
-        ...envelope,
+        ...others,
         id: this.#init.newId(),
         size: bytes.length,
+        ...(signed === 0 ? {} : { signed }),
         acceptedAt: now,
       },
       content: once(bytes),

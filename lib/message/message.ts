@@ -39,11 +39,9 @@ export interface MessageInit {
   readonly trace: () => string;
   /** Where the content goes. */
   readonly body: BodyOptions;
-  /**
-   * The content, if it exists already and belongs to another message.
-   *
-   * @default {empty, to be written}
-   */
+  /** Whether the server may sign it: it comes from the program, or from a client that the server sends for. Default: no. */
+  readonly isOwn?: boolean | undefined;
+  /** The content, if it exists already and belongs to another message. Default: empty, to be written. */
   readonly shared?: MessageBody | undefined;
 }
 
@@ -118,6 +116,8 @@ export class Message {
   tag: unknown;
   /** @internal Id of the session in which it arrived, for logs. */
   readonly session: string | undefined;
+  /** @internal Whether the server may sign it with its keys. */
+  readonly isOwn: boolean;
   /** The queue's names for the message; the copies of a message share them. */
   #queued: { relays: readonly string[] } | undefined;
   #authentication: MessageAuthentication | undefined;
@@ -159,6 +159,7 @@ export class Message {
     this.recipients = init.recipients;
     this.receivedAt = init.receivedAt;
     this.session = init.session;
+    this.isOwn = init.isOwn ?? false;
     this.#makeTrace = init.trace;
     this.#bodyOptions = init.body;
     this.#body = init.shared ?? new MessageBody(init.body);
@@ -426,6 +427,7 @@ export class Message {
       recipients,
       receivedAt: this.receivedAt,
       session: this.session,
+      isOwn: this.isOwn,
       trace: () => traceText,
       body: this.#bodyOptions,
       shared: this.body,

@@ -44,6 +44,8 @@ export interface DeliveryJob {
   readonly login?: Login | undefined;
   /** Bytes of the content. */
   readonly size: number;
+  /** Bytes on top of the content that are the server's own signatures. Default: none. */
+  readonly signed?: number | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
   /** Number of this try, 1 for the first. */

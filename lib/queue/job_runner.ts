@@ -154,7 +154,8 @@ export class JobRunner {
   ): Promise<DeliveryJob> {
     const { task, destination } = group;
     const { envelope, progress } = task.entry;
-    const { id, size, acceptedAt, parameters, from, options } = envelope;
+    const { id, size, signed, acceptedAt, parameters, from } = envelope;
+    const { options } = envelope;
     const { spool } = this.#config;
     const login = options.hasLogin ? await spool.login(id) : undefined;
     return {
@@ -169,6 +170,7 @@ export class JobRunner {
       route: plainRoute(routeOf(task.entry)),
       login,
       size,
+      signed,
       acceptedAt,
       attempt: 1 + progress.recipients[indices[0]!]!.attempts,
       content: () => spool.content(id),

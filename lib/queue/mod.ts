@@ -37,7 +37,8 @@
  * methods `retry()`, `hold()`, `release()` and `remove()`. The handlers
  * `onRelayStateChange`, `onRelayCertificate`, `onRelayDone` and `onRelayError`
  * follow each delivery; `onRelayError` may return `"hold"` to keep a message
- * in place of a bounce.
+ * in place of a bounce. `onTlsResult` gets what became of the TLS of each
+ * connection.
  *
  * ### Routes and tenants
  *
@@ -157,3 +158,9 @@ export {
   type SpoolProblem,
   type SpoolRequest,
 } from "../spool/spool.ts";
+export type {
+  TlsFailureType,
+  TlsPolicy,
+  TlsPolicyType,
+  TlsResult,
+} from "../secure_transport/tls_result.ts";

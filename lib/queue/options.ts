@@ -3,6 +3,7 @@
  */
 
 import type { BodyOptions } from "../message/body.ts";
+import type { MailSigner } from "../message/signer.ts";
 import { Address } from "../protocol/address.ts";
 import {
   anyNumber,
@@ -182,6 +183,8 @@ export interface QueueMachine {
   readonly random?: (() => number) | undefined;
   /** Where the content of the program's own mail goes on its way to the spool. */
   readonly body?: BodyOptions | undefined;
+  /** Signs mail on its way into the spool. */
+  readonly signer?: MailSigner | undefined;
 }
 
 const HOOK_RULES: Rules<RelayHooks> = {
@@ -244,6 +247,7 @@ export type QueueConfig =
     readonly clock: Clock;
     readonly random: () => number;
     readonly body: BodyOptions;
+    readonly signer: MailSigner | undefined;
     readonly schedule: RetrySchedule;
   };
 
@@ -282,6 +286,7 @@ export function configure(
     clock: machine.clock ?? SYSTEM_CLOCK,
     random: machine.random ?? Math.random,
     body: machine.body ?? { memoryLimit: 262_144 },
+    signer: machine.signer,
   };
   checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
   checkAtLeast("maxPerDestination", config.maxPerDestination, 1);

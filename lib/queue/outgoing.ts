@@ -113,6 +113,7 @@ export async function messageOf(
       ? [recipientOf(to)]
       : to.map(recipientOf),
     receivedAt: new Date(),
+    isOwn: true,
     trace: () => "",
     body,
   });

@@ -35,6 +35,7 @@ import {
 import { type Actor, logAction, logFault, logProblem } from "./log.ts";
 import { QueueRunner } from "./runner.ts";
 import { Message } from "../message/message.ts";
+import { signatureOf, withTop } from "../message/signer.ts";
 import { messageOf, type OutgoingMail } from "./outgoing.ts";
 import { isSpoolId } from "../spool/record.ts";
 import {
@@ -112,7 +113,7 @@ export class RelayQueue implements AsyncDisposable {
 
   async #start(): Promise<readonly SpoolProblem[]> {
     await this.#stopped?.catch(() => {});
-    const { spool, hostname, bounceFrom, returnLimit } = this.#config;
+    const { spool, hostname, bounceFrom, returnLimit, signer } = this.#config;
     const problems = await spool.open();
     for (const problem of problems) logProblem(this.#config, problem);
     const { tasks } = this.#control;
@@ -121,6 +122,7 @@ export class RelayQueue implements AsyncDisposable {
       hostname,
       from: bounceFrom,
       returnLimit,
+      signer,
       newId: () => this.#control.newId(),
     });
     const completion = new Completion(this.#config, { dsnSender, tasks });
@@ -248,7 +250,7 @@ class QueueControl implements RelayOwner {
   }
 
   async #add(message: Message, options: RelayOptions): Promise<Relay> {
-    const runner = this.#running(message.id);
+    this.#running(message.id);
     const recipients = recipientsOf(options) ?? message.recipients;
     if (recipients.length === 0) {
       throw new TypeError(
@@ -256,6 +258,11 @@ class QueueControl implements RelayOwner {
       );
     }
     const tag = asJson(options.tag);
+    const { signer } = this.#config;
+    const signature = message.isOwn && signer?.isActive === true
+      ? await signatureOf(message, signer)
+      : undefined;
+    const runner = this.#running(message.id);
     const id = this.#reserve(message.id);
     try {
       const entry = await this.#config.spool.add({
@@ -267,7 +274,8 @@ class QueueControl implements RelayOwner {
             address: String(address),
             parameters,
           })),
-          size: message.trace.length + message.size,
+          size: (signature?.length ?? 0) + message.trace.length + message.size,
+          ...(signature === undefined ? {} : { signed: signature.length }),
           acceptedAt: this.#config.clock.now(),
           options: this.#envelopeOptions(options),
           origin: { message: message.id, session: message.session },
@@ -275,7 +283,9 @@ class QueueControl implements RelayOwner {
         login: options.login,
         held: options.held ?? false,
         tag,
-        content: message.chunks(),
+        content: signature === undefined
+          ? message.chunks()
+          : withTop(signature, message.chunks()),
       });
       message.relays = [...message.relays, id];
       if (entry.progress.held) {

@@ -64,6 +64,8 @@ export interface TlsUse {
   readonly names: readonly string[];
   /** Whether a certificate that the policy would refuse only counts: the policy is being tested. */
   readonly isTest: boolean;
+  /** What is wrong with the host before it is called, if the policy is being tested. */
+  readonly fault?: TlsFailureType | undefined;
   /** The policy that applies, for reports. */
   readonly policy: TlsPolicy;
   /** Equal for sessions that may stand in for each other. */
@@ -134,11 +136,12 @@ export function decideTls(facts: TlsFacts): TlsUse | TlsSkip {
 function withSts(plain: TlsUse, { host, sts }: TlsFacts): TlsUse | TlsSkip {
   if (sts === undefined || sts.mode === "none") return plain;
   const { policy, mode } = sts;
-  if (mode === "testing") return { ...plain, policy, isTest: true };
-  if (!sts.listsHost) {
+  const fault = sts.listsHost ? undefined : "validation-failure";
+  if (mode === "testing") return { ...plain, policy, isTest: true, fault };
+  if (fault !== undefined) {
     return {
       action: "skip",
-      type: "certificate-host-mismatch",
+      type: fault,
       reason:
         `The MTA-STS policy of "${policy.domain}" does not list "${host}"`,
       policy,

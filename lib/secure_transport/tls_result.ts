@@ -37,7 +37,31 @@ export interface TlsPolicy {
   readonly mode?: "enforce" | "testing" | "none" | undefined;
 }
 
-/** What became of the TLS of one connection, or the reason that it had no TLS. */
+/**
+ * What became of the TLS of one connection, or the reason that it had no TLS.
+ *
+ * @example Count failures by their kind
+ * ```ts
+ * import type { SmtpHandlers } from "@smtp/server";
+ * import type {
+ *   TlsFailureType,
+ *   TlsPolicy,
+ *   TlsPolicyType,
+ *   TlsResult,
+ * } from "@smtp/server/queue";
+ *
+ * const counts = new Map<TlsFailureType, number>();
+ * const isStrict = ({ type }: TlsPolicy) =>
+ *   type !== ("no-policy-found" satisfies TlsPolicyType);
+ * const handlers: SmtpHandlers = {
+ *   onTlsResult(_relay, { outcome, policy }: TlsResult) {
+ *     if (outcome === "success" || !isStrict(policy)) return;
+ *     counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+ *   },
+ * };
+ * console.assert(handlers.onTlsResult !== undefined);
+ * ```
+ */
 export interface TlsResult {
   /** The recipients' domain. */
   readonly destination: string;

@@ -6,6 +6,7 @@
 
 import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import type { MailSigner } from "../message/signer.ts";
 import { machineName } from "../options.ts";
 import { parsePeers } from "../net/cidr.ts";
 import type {
@@ -23,6 +24,7 @@ import { asciiDomain } from "../protocol/domain.ts";
 import { KINDS } from "../protocol/listener_kind.ts";
 import { goodbyeReply, greetingReply, replies } from "../protocol/replies.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
+import { canValidate } from "../delivery/delivery.ts";
 import { isOpenToClients } from "../delivery/options.ts";
 import {
   type AuthenticationContext,
@@ -442,11 +444,12 @@ export function relayServiceOf(
     readonly dns: DnsClient;
     readonly stores: ServerStores;
     readonly addresses: () => readonly SocketAddress[];
+    readonly signer: MailSigner;
     readonly log: Logger;
   },
 ): RelayService {
   const { relay = {}, hostname = machineName() } = settings.options;
-  const { dns, stores, addresses, log } = services;
+  const { dns, stores, addresses, signer, log } = services;
   const isOurs: LocalTest = (address) =>
     localTest(settings.options)?.(address) === true;
   return new RelayService(relay, {
@@ -466,8 +469,7 @@ export function relayServiceOf(
       decide: async (address, size) =>
         await settings.recipients?.decide(address, { size }),
     },
-    addresses,
-    log,
+    ...{ addresses, signer, log },
     body: bodyOptions(settings.options),
     logLevel: leastLevel(settings.options),
   });
@@ -482,6 +484,18 @@ export function warningsOf(options: SettledOptions): readonly string[] {
     );
   }
   return warnings;
+}
+
+/** Why the queue cannot use DANE, if it would; `undefined` if it can, or need not. */
+export function daneIsOff(
+  { relay = {} }: SettledOptions,
+  dns: DnsClient,
+): string | undefined {
+  const { policies = ["dane"], smarthosts = [] } = relay;
+  const isWanted = isOpenToClients(relay) && smarthosts.length === 0 &&
+    policies.includes("dane");
+  if (!isWanted || canValidate(dns)) return undefined;
+  return "DANE is off: no name server on this machine validates answers, and dns.trustAd is not set";
 }
 
 function discards(options: SettledOptions): boolean {

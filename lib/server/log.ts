@@ -39,6 +39,13 @@ export const records = {
     message,
   }),
 
+  /** Something about the options that is good to know. */
+  notice: (message: string): LogRecord => ({
+    level: "info",
+    event: "warning",
+    message,
+  }),
+
   /** A listener is up. */
   listening: (at: ListeningAddress): LogRecord => ({
     level: "info",

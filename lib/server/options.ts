@@ -62,6 +62,8 @@ import {
   DOMAINS_RULE,
   STORE_RULE,
 } from "./domain_options.ts";
+import { DKIM_RULE } from "./signing.ts";
+import type { DkimKey } from "../trust/dkim_sign.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import type { CertificateSet, CertificateSource } from "../tls/set.ts";
 import {
@@ -215,6 +217,18 @@ export interface SmtpServerOptions {
    * {@linkcode SmtpServer.relays}.
    */
   relay?: RelayingOptions | undefined;
+  /**
+   * Keys that sign mail on its way into the queue (DKIM, RFC 6376): that of clients
+   * with a login and of the networks in `relay.from`, what the program adds to
+   * {@linkcode SmtpServer.relays} as parts, and the server's own DSNs, if a key
+   * is for the author's domain. Several keys for one domain make a signature each,
+   * as of RSA and Ed25519. Mail of other clients is never signed, though a handler relays
+   * it, nor is what stays here. Mail of a domain without a key goes out
+   * unsigned, which the log says once. Any user may write as any author of a
+   * domain with a key, unless `senderPolicy` is `"own"`. A key that cannot be read
+   * fails the start. Default: nothing is signed.
+   */
+  dkim?: DkimKey | readonly DkimKey[] | undefined;
   /** Options of the DNS client. Default: the system's name servers. */
   dns?: DnsClientOptions | undefined;
   /**
@@ -402,6 +416,7 @@ const RULES: Rules<SmtpServerOptions> = {
   recipientDelimiter: DELIMITER_RULE,
   localRecipients: LOCAL_RECIPIENTS_RULE,
   relay: RELAYING_RULE,
+  dkim: DKIM_RULE,
   dns: DNS_RULE,
   certificate: where(
     "a Certificate, as Certificate.load() gives it, a CertificateSet or a CertificateSource",
@@ -496,6 +511,7 @@ export type ReloadOptions = Pick<
   | "authentication"
   | "certificate"
   | "clientCertificate"
+  | "dkim"
   | "domains"
   | "earlyTalkers"
   | "limits"
@@ -516,6 +532,7 @@ const RELOAD_RULES: Rules<ReloadOptions> = {
   authentication: RULES.authentication,
   certificate: RULES.certificate,
   clientCertificate: RULES.clientCertificate,
+  dkim: RULES.dkim,
   domains: RULES.domains,
   earlyTalkers: RULES.earlyTalkers,
   limits: RULES.limits,

@@ -15,6 +15,7 @@ import type { Relays } from "../queue/relay.ts";
 import type { RelayService } from "../delivery/service.ts";
 import { Admission } from "./admission.ts";
 import {
+  daneIsOff,
   recipientPolicyOf,
   relayServiceOf,
   SessionContexts,
@@ -47,6 +48,7 @@ import { UserLimiter } from "../session/user_limits.ts";
 import { SavedUserCounts } from "./user_counts.ts";
 import { machineName } from "../options.ts";
 import { SessionSpf, type VerificationInit } from "../session/verification.ts";
+import { Signing } from "./signing.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
 import { ServerStores } from "./stores.ts";
@@ -90,6 +92,8 @@ export class SmtpServer {
   /** The counts of users in the spool folder, if there is one. */
   readonly #savedCounts: SavedUserCounts | undefined;
   readonly #admission: Admission;
+  /** Signs mail that enters the queue. */
+  readonly #signing: Signing;
   readonly #relaying: RelayService;
   readonly #spf: SessionSpf;
   readonly #contexts: SessionContexts;
@@ -148,9 +152,15 @@ export class SmtpServer {
       ...common,
       observer: services?.observer,
     });
-    this.dns = new DnsClient(options.dns);
+    this.#signing = new Signing(this.#log);
+    this.dns = new DnsClient({
+      ...options.dns,
+      onWarning: options.dns?.onWarning ??
+        ((message) => this.#log(records.warning(message))),
+    });
     this.#relaying = relayServiceOf(this.#settings, {
       ...common,
+      signer: this.#signing,
       dns: this.dns,
       addresses: () => this.addresses,
     });
@@ -226,6 +236,8 @@ export class SmtpServer {
    * permissions that the stores and the spool need.
    *
    * @throws {TypeError} If the server is active, starting, or still stopping
+   * @throws {TypeError} If a name in `dkim` cannot be used
+   * @throws {SyntaxError} If a DKIM key cannot be read
    * @throws {SpoolError} If the spool cannot be opened
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
@@ -253,6 +265,7 @@ export class SmtpServer {
     this.#settings.begin(handlers);
     await this.#openRecipients();
     await this.#loadVerification();
+    this.#signing.use(await Signing.load(this.#settings.options.dkim));
     // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();
@@ -331,6 +344,8 @@ export class SmtpServer {
     for (const message of warningsOf(this.#settings.options)) {
       this.#log(records.warning(message));
     }
+    const why = daneIsOff(this.#settings.options, this.dns);
+    if (why !== undefined) this.#log(records.notice(why));
   }
 
   /**
@@ -363,6 +378,9 @@ export class SmtpServer {
   }
 
   async #reload(options: ReloadOptions): Promise<void> {
+    const signer = "dkim" in options
+      ? await Signing.load(options.dkim)
+      : undefined;
     const before = this.#settings.change(options);
     this.#counts.limits = limitsOf(this.#settings.options.limits);
     const isAboutRecipients = ABOUT_RECIPIENTS.some((name) => name in options);
@@ -375,6 +393,7 @@ export class SmtpServer {
           .some((name) => name in options),
       });
       await this.#threads?.reload(options, before);
+      if ("dkim" in options) this.#signing.use(signer);
       if (this.#active) this.#hearCertificates();
       if (this.#services === undefined) {
         this.#log(records.reload(Object.keys(options)));

@@ -232,11 +232,11 @@ function formerOptions(
 
 /** Relaying inside a thread: decides here which clients may relay; the queue is on the main thread. */
 export class ThreadRelaying implements SessionRelaying {
-  readonly #policy: Pick<SessionRelaying, "allows">;
+  readonly #policy: Pick<SessionRelaying, "allows" | "sendsFor">;
   readonly #relays: HandlerContext["relays"];
 
   constructor(
-    policy: Pick<SessionRelaying, "allows">,
+    policy: Pick<SessionRelaying, "allows" | "sendsFor">,
     relays: HandlerContext["relays"],
   ) {
     this.#policy = policy;
@@ -245,6 +245,10 @@ export class ThreadRelaying implements SessionRelaying {
 
   allows(client: RelayClient): boolean {
     return this.#policy.allows(client);
+  }
+
+  sendsFor(client: RelayClient): boolean {
+    return this.#policy.sendsFor(client);
   }
 
   async add(
@@ -273,7 +277,7 @@ export function loadHere(
 /** Options that do not cross threads as they are: encoded here, or kept on the main thread. */
 const SPECIAL: ReadonlySet<string> = new Set<keyof SmtpServerOptions>([
   ...["accounts", "aliases", "certificate", "clientCertificate"] as const,
-  ...["domains", "handlers", "listen"] as const,
+  ...["dkim", "domains", "handlers", "listen"] as const,
   ...["localRecipients", "log", "mechanisms"] as const,
   ...["relay", "store", "threads"] as const,
 ]);

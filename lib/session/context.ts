@@ -118,6 +118,8 @@ export interface RelayClient {
 export interface SessionRelaying {
   /** Whether a client may relay. */
   allows(client: RelayClient): boolean;
+  /** Whether the server sends for a client: its mail may be signed with the server's keys. */
+  sendsFor(client: RelayClient): boolean;
   /**
    * Takes a message for some of its recipients. Resolves when it is in the spool.
    *

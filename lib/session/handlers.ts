@@ -18,6 +18,7 @@ import type { SessionState } from "../protocol/server/state.ts";
 import type { RelayHooks } from "../queue/options.ts";
 import type { Relay } from "../queue/relay.ts";
 import type { PeerCertificate } from "../client/options.ts";
+import type { TlsResult } from "../secure_transport/tls_result.ts";
 import type { Credentials } from "../sasl/credentials.ts";
 import type { SmtpSession } from "./session.ts";
 import type { UserLimitOptions } from "./user_limit_options.ts";
@@ -316,6 +317,15 @@ export interface SmtpHandlers extends RelayHooks {
     relay: Relay,
     peer: PeerCertificate,
   ): boolean | void | Promise<boolean | void>;
+  /**
+   * What became of the TLS of a connection to a next hop, or why there was no
+   * connection: the policy that applied (DANE, MTA-STS or neither) and the outcome
+   * in the words of RFC 8460. Nothing waits for this handler.
+   *
+   * @param relay The message for which the connection was made
+   * @param result The host, the policy and the outcome
+   */
+  onTlsResult?(relay: Relay, result: TlsResult): void | Promise<void>;
 }
 
 /**
@@ -366,7 +376,7 @@ export interface HandlerArguments {
 /** The names of handlers about sessions; the others are about relaying. */
 export type SessionHandlerName = Exclude<
   keyof SmtpHandlers,
-  `onRelay${string}`
+  `onRelay${string}` | "onTlsResult"
 >;
 
 /** The arguments of a handler about sessions, the session first. */
@@ -470,6 +480,7 @@ const TABLE = {
   onLimit: { about: "session", args: ["text"], answer: "none" },
   onDialogue: { about: "session", args: ["exchange"], answer: "none" },
   onRelayCertificate: { about: "relay" },
+  onTlsResult: { about: "relay" },
   onRelayStateChange: { about: "relay" },
   onRelayDone: { about: "relay" },
   onRelayError: { about: "relay" },

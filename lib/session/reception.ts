@@ -158,6 +158,7 @@ export class Reception {
       recipients,
       receivedAt,
       session: this.#session.id,
+      isOwn: this.#context.relaying?.sendsFor(this.#session),
       trace: () => this.#context.addReceived ? this.#trace(id, receivedAt) : "",
       body: this.#context.body,
     });

@@ -98,6 +98,8 @@ export interface StoredEnvelope {
   readonly recipients: readonly EnvelopeRecipient[];
   /** Bytes of the content. */
   readonly size: number;
+  /** Bytes on top of the content that are the server's own signatures. Default: none. */
+  readonly signed?: number | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
   /** The options chosen for this message. */

@@ -364,6 +364,8 @@ export interface MessageFacts {
   readonly receivedAt: number;
   /** The id of its session. */
   readonly session: string | undefined;
+  /** Whether the server may sign it. */
+  readonly isOwn: boolean;
   /** The trace fields of this server. */
   readonly trace: string;
   /** What it proved, if it was checked. */

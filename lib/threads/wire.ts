@@ -66,6 +66,7 @@ export function encodeMessage(message: Message): MessageFacts {
     recipients: message.recipients.map(encodeRecipient),
     receivedAt: message.receivedAt.getTime(),
     session: message.session,
+    isOwn: message.isOwn,
     trace: message.traceText,
     authentication: encodeAuthentication(message),
   };
@@ -83,6 +84,7 @@ export function decodeMessage(
     recipients: facts.recipients.map(decodeRecipient),
     receivedAt: new Date(facts.receivedAt),
     session: facts.session,
+    isOwn: facts.isOwn,
     trace: () => facts.trace,
     body: options.body,
     shared: options.content,

@@ -320,6 +320,11 @@ export class Certificate {
     return Uint8Array.from(this.#leaf.raw);
   }
 
+  /** A copy of the certificate and of the issuers that came with it, in DER. */
+  get chain(): readonly Uint8Array<ArrayBuffer>[] {
+    return this.#chain.map(({ raw }) => Uint8Array.from(raw));
+  }
+
   /** Whether it has expired. For "not yet valid" see {@linkcode Certificate.verify}. */
   isExpired(at: Date = new Date()): boolean {
     return !(at <= this.validTo);

@@ -26,10 +26,10 @@ import {
 } from "./canonical_header.ts";
 import {
   type DkimKey,
-  foldTags,
-  loadDkimKey,
-  type LoadedDkimKey,
-  signedNames,
+  FoldedField,
+  namesFor,
+  type SettledKey,
+  settleKey,
 } from "./dkim_sign.ts";
 import { MessageSplitter, piecesOf } from "./message_splitter.ts";
 import type { ArcResult } from "./result.ts";
@@ -53,18 +53,43 @@ export interface SealFacts {
 /** A message whose body is being hashed for its seal. */
 export class ArcSealing {
   readonly #fields: readonly RawField[];
-  readonly #key: LoadedDkimKey;
+  readonly #key: SettledKey;
+  readonly #names: readonly string[];
   readonly #body: BodyDigest;
 
-  /** @param bodies Gets the body from the caller, which ends it */
-  constructor(
+  private constructor(
     fields: readonly RawField[],
-    key: LoadedDkimKey,
-    bodies: BodyHashes,
+    { key, names, bodies }: {
+      readonly key: SettledKey;
+      readonly names: readonly string[];
+      readonly bodies: BodyHashes;
+    },
   ) {
     this.#fields = fields;
     this.#key = key;
+    this.#names = names;
     this.#body = bodies.add({ form: "relaxed" });
+  }
+
+  /**
+   * Begins with the header.
+   *
+   * @param options `names`: the fields that the seal signs, by default those that
+   * a signature signs, and DKIM-Signature; `bodies`: gets the body from the caller, which ends it
+   */
+  static begin(
+    fields: readonly RawField[],
+    options: {
+      readonly key: SettledKey;
+      readonly names?: readonly string[] | undefined;
+      readonly bodies: BodyHashes;
+    },
+  ): ArcSealing {
+    const { key, bodies } = options;
+    // Signatures on the way in are part of what the seal vouches for (section 4.1.2).
+    const names = options.names ??
+      namesFor(fields, [...key.headers, "dkim-signature"]);
+    return new ArcSealing(fields, { key, names, bodies });
   }
 
   /** The three fields with their line ends, `""` if none may be added; after the end of the body. */
@@ -107,8 +132,8 @@ export class ArcSealing {
     facts: SealFacts,
     results: RawField,
   ): Promise<RawField> {
-    const { domain, selector, key, headers } = this.#key;
-    const names = headers ?? signedNames(this.#fields);
+    const { domain, selector, key } = this.#key;
+    const names = this.#names;
     const hash = Buffer.from(this.#body.digest).toString("base64");
     const name = "ARC-Message-Signature";
     const tags = (signature: string) => [
@@ -151,7 +176,11 @@ function secondsOf({ now = Date.now() }: SealFacts): number {
 }
 
 function fieldOf(name: string, tags: readonly string[]): RawField {
-  return { name: name.toLowerCase(), text: foldTags(name, tags), at: 0 };
+  const field = new FoldedField(`${name}:`);
+  for (const [at, tag] of tags.entries()) {
+    field.add(" ", at + 1 < tags.length ? `${tag};` : tag);
+  }
+  return { name: name.toLowerCase(), text: field.text, at: 0 };
 }
 
 /**
@@ -220,16 +249,17 @@ export async function sealArc(
   key: DkimKey,
   facts: SealFacts,
 ): Promise<string> {
-  const loaded = await loadDkimKey(key);
+  const settled = await settleKey("sealArc", key);
   const splitter = new MessageSplitter();
   const bodies = new BodyHashes();
   let sealing: ArcSealing | undefined;
   const begin = () => {
     const { header } = splitter;
-    if (header !== undefined) {
-      return new ArcSealing(rawFields(header), loaded, bodies);
+    if (header === undefined) {
+      throw new TypeError("Cannot seal the message: its header exceeds 1 MiB");
     }
-    throw new TypeError("Cannot seal the message: its header exceeds 1 MiB");
+    const names = key.headers;
+    return ArcSealing.begin(rawFields(header), { key: settled, names, bodies });
   };
   for await (const piece of piecesOf(message)) {
     const body = splitter.take(piece);

@@ -105,8 +105,23 @@ function isKeyRecord(text: string): boolean {
 
 const VERSION = "DKIM1";
 
+/** Records that were read, and what they say: the same keys come again and again. */
+const known = new Map<string, KeyOutcome>();
+/** Most records that are remembered; the oldest goes first. */
+const MOST_KNOWN = 500;
+
 /** Reads one record and its key. */
 export function readKeyRecord(text: string): KeyOutcome {
+  const before = known.get(text);
+  if (before !== undefined) return before;
+  const outcome = readNewRecord(text);
+  if (outcome.key === undefined) return outcome;
+  if (known.size >= MOST_KNOWN) known.delete(known.keys().next().value!);
+  known.set(text, outcome);
+  return outcome;
+}
+
+function readNewRecord(text: string): KeyOutcome {
   if (text.length > MOST_BYTES) {
     return permerror(`The key record has more than ${MOST_BYTES} bytes`);
   }

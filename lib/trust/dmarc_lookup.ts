@@ -8,6 +8,7 @@
  */
 
 import { mailDomain } from "./author.ts";
+import type { TrustFinding } from "./result.ts";
 import { type DmarcRecord, reportDomain } from "./dmarc_record.ts";
 import {
   type DmarcOptions,
@@ -15,14 +16,6 @@ import {
   type TreeWalk,
   TreeWalks,
 } from "./tree_walk.ts";
-
-/** One thing to know about a record. */
-export interface DmarcFinding {
-  /** `"wrong"`: it does not do what it was published for. */
-  readonly level: "wrong" | "advice";
-  /** What, as one sentence without a final period. */
-  readonly text: string;
-}
 
 /** What {@linkcode lookupDmarc} found. */
 export interface DmarcLookup {
@@ -41,7 +34,7 @@ export interface DmarcLookup {
   /** The record that applies. */
   readonly record?: DmarcRecord | undefined;
   /** What is wrong, and what could be better. */
-  readonly findings: readonly DmarcFinding[];
+  readonly findings: readonly TrustFinding[];
 }
 
 /** Tags of RFC 7489 that are without effect now. */
@@ -67,7 +60,7 @@ const MOST_ADDRESSES = 10;
  * ```ts
  * import type { DnsQuerier } from "@smtp/server/dns";
  * import { type DmarcLookup, lookupDmarc } from "@smtp/server/trust";
- * import type { DmarcFinding, DmarcPolicies } from "@smtp/server/trust";
+ * import type { TrustFinding, DmarcPolicies } from "@smtp/server/trust";
  * import type { DmarcPolicy, DmarcRecord, DmarcStep } from "@smtp/server/trust";
  *
  * const records = ["v=DMARC1; p=none", "v=DMARC1; p=reject"];
@@ -85,7 +78,7 @@ const MOST_ADDRESSES = 10;
  * const policies: DmarcPolicies | undefined = record?.policies;
  * const policy: DmarcPolicy | undefined = policies?.p;
  * const [first]: readonly DmarcStep[] = found.steps;
- * const [finding]: readonly DmarcFinding[] = found.findings;
+ * const [finding]: readonly TrustFinding[] = found.findings;
  * console.assert(policy === undefined && first?.texts.length === 2);
  * console.assert(finding?.level === "wrong");
  * ```
@@ -124,15 +117,15 @@ export async function lookupDmarc(
   };
 }
 
-function wrong(text: string): DmarcFinding {
+function wrong(text: string): TrustFinding {
   return { level: "wrong", text };
 }
 
-function advice(text: string): DmarcFinding {
+function advice(text: string): TrustFinding {
   return { level: "advice", text };
 }
 
-function walkFindings({ steps }: TreeWalk): DmarcFinding[] {
+function walkFindings({ steps }: TreeWalk): TrustFinding[] {
   return steps.filter(({ texts }) => texts.length > 1).map((
     { domain, texts },
   ) =>
@@ -145,7 +138,7 @@ function walkFindings({ steps }: TreeWalk): DmarcFinding[] {
 function* recordFindings(
   record: DmarcRecord,
   walk: TreeWalk,
-): Generator<DmarcFinding> {
+): Generator<TrustFinding> {
   const { tags, policies } = record;
   const hasPolicy = tags.has("p");
   for (const fault of record.faults) yield wrong(fault);
@@ -186,12 +179,12 @@ function* recordFindings(
 async function reportFindings(
   applied: DmarcStep & { readonly record: DmarcRecord },
   { walk, walks }: { readonly walk: TreeWalk; readonly walks: TreeWalks },
-): Promise<DmarcFinding[]> {
+): Promise<TrustFinding[]> {
   const { rua, ruf } = applied.record;
   const { organization } = walk.domain === applied.domain
     ? walk
     : await walks.walk(applied.domain);
-  const findings: DmarcFinding[] = [];
+  const findings: TrustFinding[] = [];
   const asked = new Set<string>();
   for (const address of [...rua, ...ruf]) {
     const written = reportDomain(address);

@@ -1,7 +1,8 @@
 /**
  * Splits a message that comes in pieces into its header block and its body. Stands
  * alone because signing needs the same as verifying. Lines may end with LF, as in
- * files: they are taken as lines that end with CRLF, as they do on the wire.
+ * files: where the first line does, all are taken as lines that end with CRLF, as
+ * they do on the wire.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc6376#section-5.3 | RFC 6376 section 5.3}
  */
@@ -22,6 +23,8 @@ export class MessageSplitter {
   #size = 0;
   #state: "header" | "body" | "too-long" = "header";
   #cr = false;
+  /** Whether lines end with LF alone; `undefined` before the end of the first one. */
+  #isFile: boolean | undefined;
 
   /** The header block with its empty line; `undefined` if it is too long. */
   get header(): Uint8Array | undefined {
@@ -69,7 +72,17 @@ export class MessageSplitter {
 
   /** The piece with a CR before each LF that has none. */
   #withCrLf(piece: Uint8Array): Uint8Array {
+    if (this.#isFile === false) return piece;
     let before = this.#cr;
+    if (this.#isFile === undefined) {
+      const first = piece.indexOf(LF);
+      if (first < 0) {
+        if (piece.length > 0) this.#cr = piece[piece.length - 1] === CR;
+        return piece;
+      }
+      this.#isFile = first === 0 ? !before : piece[first - 1] !== CR;
+      if (!this.#isFile) return piece;
+    }
     let bare = 0;
     let isAfterCr = before;
     for (let at = 0; at < piece.length; at++) {
@@ -92,7 +105,7 @@ export class MessageSplitter {
 
 /** The message in pieces of moderate size. */
 export async function* piecesOf(
-  message: Uint8Array | ReadableStream<Uint8Array>,
+  message: Uint8Array | AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, void> {
   const chunks = message instanceof Uint8Array ? [message] : message;
   for await (const chunk of chunks) {

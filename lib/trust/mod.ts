@@ -17,15 +17,12 @@ export {
   type ReverseResult,
 } from "./authentication_results.ts";
 export type { AuthorDomain } from "./author.ts";
+export { type DkimLookup, lookupDkim } from "./dkim_lookup.ts";
 export { type DkimKeyType, DkimPrivateKey } from "./dkim_private_key.ts";
 export { type DkimKey, signDkim } from "./dkim_sign.ts";
 export { verifyDkim, type VerifyDkimOptions } from "./dkim_verify.ts";
 export { checkDmarc, type DmarcFacts } from "./dmarc.ts";
-export {
-  type DmarcFinding,
-  type DmarcLookup,
-  lookupDmarc,
-} from "./dmarc_lookup.ts";
+export { type DmarcLookup, lookupDmarc } from "./dmarc_lookup.ts";
 export type {
   DmarcPolicies,
   DmarcPolicy,
@@ -40,7 +37,9 @@ export {
   type DmarcResult,
   MessageAuthentication,
   type SpfResult,
+  type TrustFinding,
 } from "./result.ts";
 export { checkSpf, checkSpfHelo, type SpfFacts, type SpfTools } from "./spf.ts";
+export { lookupSpf, type SpfLookup, type SpfTermNote } from "./spf_lookup.ts";
 export { Srs, type SrsOptions, type SrsOutcome } from "./srs.ts";
 export type { DmarcOptions, DmarcStep } from "./tree_walk.ts";

@@ -167,3 +167,11 @@ export class MessageAuthentication implements AuthenticationValues {
     return this.#text;
   }
 }
+
+/** One thing to know about a record. */
+export interface TrustFinding {
+  /** `"wrong"`: it does not do what it was published for. */
+  readonly level: "wrong" | "advice";
+  /** What, as one sentence without a final period. */
+  readonly text: string;
+}

@@ -77,8 +77,25 @@ export function isSpfRecord(text: string): boolean {
   return /^v=spf1(?: |$)/i.test(text);
 }
 
+/** Records that were read: the same ones come again and again. */
+const known = new Map<string, SpfRecord | SpfFault>();
+/** Most records that are remembered; the oldest goes first. */
+const MOST_KNOWN = 500;
+/** Longer ones are read again each time. */
+const LONGEST_KNOWN = 1000;
+
 /** Reads a record. */
 export function parseSpfRecord(text: string): SpfRecord | SpfFault {
+  const before = known.get(text);
+  if (before !== undefined) return before;
+  const record = readRecord(text);
+  if (text.length > LONGEST_KNOWN) return record;
+  if (known.size >= MOST_KNOWN) known.delete(known.keys().next().value!);
+  known.set(text, record);
+  return record;
+}
+
+function readRecord(text: string): SpfRecord | SpfFault {
   if (text.length > MOST_CHARACTERS) return { fault: "The record is too long" };
   if (!/^[ -~]*$/.test(text)) {
     return { fault: "The record has characters beyond printable ASCII" };

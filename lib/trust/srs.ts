@@ -18,7 +18,9 @@ import {
   type Rules,
   secret,
   text,
+  where,
 } from "../options.ts";
+import { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { equalSecrets } from "../sasl/digest.ts";
 
@@ -27,11 +29,11 @@ export interface SrsOptions {
   /** Our domain, which takes bounces for the rewritten senders. */
   readonly domain: string;
   /**
-   * The secrets, at least 16 characters each. The first one makes hashes, all are
+   * The secrets, at least 16 characters or bytes each. The first one makes hashes, all are
    * accepted: to change the secret put the new one first and keep the old one for
    * three weeks.
    */
-  readonly secrets: readonly string[];
+  readonly secrets: readonly (string | Uint8Array)[];
   /**
    * Number of days for which an address is valid.
    *
@@ -40,9 +42,14 @@ export interface SrsOptions {
   readonly validDays?: number | undefined;
 }
 
+const SECRET = where(
+  "a text, or bytes",
+  (value) => typeof value === "string" || value instanceof Uint8Array,
+);
+
 const RULES: Rules<SrsOptions> = {
   domain: required(text("a domain")),
-  secrets: required(secret(list(text("a text"), "an array of texts"))),
+  secrets: required(secret(list(SECRET, "an array of secrets"))),
   validDays: anyNumber,
 };
 
@@ -54,8 +61,11 @@ const HASH_LENGTH = 8;
 const CYCLE = 1024;
 /** Longest local part (RFC 5321 section 4.5.3.1.1), in bytes. */
 const LONGEST_LOCAL = 64;
-const SRS0 = /^SRS0[=+-]([A-Z2-7]{4,32})=([A-Z2-7]{2})=([^=]+)=(.+)$/is;
+const SRS0 = /^SRS0[=+-]([A-Z2-7]{4,32})=([A-Z2-7]{2})=([^=]+)=(.*)$/is;
 const SRS1 = /^SRS1[=+-]([A-Z2-7]{4,32})=([^=]+)=([=+-].+)$/is;
+/** Those of other forwarders, which have other hashes. */
+const OTHER_SRS0 = /^SRS0([=+-][^=]+=[^=]+=[^=]+=.*)$/is;
+const OTHER_SRS1 = /^SRS1[=+-][^=]+=([^=]+)=([=+-].+)$/is;
 const ANY_SRS = /^SRS([01])[=+-]/i;
 
 /** What became of an address that bounces come to. */
@@ -86,7 +96,7 @@ export type SrsOutcome =
 export class Srs {
   /** Our domain, as A-labels. */
   readonly domain: string;
-  readonly #secrets: readonly string[];
+  readonly #secrets: readonly (string | Uint8Array)[];
   readonly #validDays: number;
 
   /**
@@ -143,18 +153,20 @@ export class Srs {
     const quoted = /^"(.*)"$/s.exec(local);
     const bare = quoted === null ? local : quoted[1]!;
     const made = this.#rewritten(bare, domain, now);
-    return quoted === null ? made : `"${made}"`;
+    // An address literal has brackets, which need quotes, too.
+    return quoted === null && !domain.startsWith("[") ? made : `"${made}"`;
   }
 
   #rewritten(local: string, domain: string, now: number): string {
-    const first = SRS1.exec(local);
-    if (first !== null) {
+    const later = OTHER_SRS1.exec(local);
+    if (later !== null && restored(`SRS0${later[2]}`, later[1]!)) {
       // It leads back to the first forwarder, not to the one before us.
-      const [, , host, rest] = first;
+      const [, host, rest] = later;
       return `SRS1=${this.#hash(`${host}=${rest}`)}=${host}=${rest}`;
     }
-    if (/^SRS0[=+-]/i.test(local)) {
-      const rest = local.slice("SRS0".length);
+    const first = OTHER_SRS0.exec(local);
+    if (first !== null) {
+      const [, rest] = first;
       return `SRS1=${this.#hash(`${domain}=${rest}`)}=${domain}=${rest}`;
     }
     const day = dayOf(now);
@@ -181,9 +193,6 @@ export class Srs {
     const local = address.slice(0, address.lastIndexOf("@"));
     const quoted = /^"(.*)"$/s.exec(local);
     const bare = quoted === null ? local : quoted[1]!;
-    const restored = (text: string, domain: string): SrsOutcome => ({
-      address: `${quoted === null ? text : `"${text}"`}@${domain}`,
-    });
     const first = SRS0.exec(bare);
     if (first !== null) {
       const [, hash, day, domain, text] = first;
@@ -193,13 +202,13 @@ export class Srs {
         CYCLE) % CYCLE;
       return age > this.#validDays
         ? { fault: "expired" }
-        : restored(text!, domain!);
+        : outcomeOf(restored(text!, domain!));
     }
     const second = SRS1.exec(bare);
     if (second === null) return { fault: "forged" };
     const [, hash, host, rest] = second;
     return this.#fits(hash!, `${host}=${rest}`)
-      ? restored(`SRS0${rest}`, host!)
+      ? outcomeOf(restored(`SRS0${rest}`, host!))
       : { fault: "forged" };
   }
 
@@ -216,8 +225,24 @@ export class Srs {
   }
 }
 
+/** The address of two parts, with quotes only where it needs them; `undefined` for none. */
+function restored(local: string, domain: string): string | undefined {
+  for (const written of [local, `"${local}"`]) {
+    try {
+      return new Address(written, domain).toString();
+    } catch {
+      // Not an address in this spelling.
+    }
+  }
+  return undefined;
+}
+
+function outcomeOf(address: string | undefined): SrsOutcome {
+  return address === undefined ? { fault: "forged" } : { address };
+}
+
 /** The hash of a text without its case. */
-function hashOf(secret: string, text: string): string {
+function hashOf(secret: string | Uint8Array, text: string): string {
   const digest = createHmac("sha256", secret).update(text.toLowerCase())
     .digest();
   let hash = "";

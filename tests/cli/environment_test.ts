@@ -90,8 +90,10 @@ Deno.test("The domains and accounts of the server are no options of queue and se
   const shared = (name: "queue" | "send" | "lookup" | "status") =>
     Object.keys(sharedOptions(name)).sort();
   assertEquals(shared("queue"), ["spool"]);
-  assertEquals(shared("send"), ["chunking", "dns", "hostname", "remote-port"]);
-  assertEquals(shared("lookup"), ["dns"]);
+  assertEquals(shared("send"), [
+    ...["chunking", "dns", "hostname", "remote-port", "trust-ad"],
+  ]);
+  assertEquals(shared("lookup"), ["dns", "trust-ad"]);
   assertEquals(shared("status"), ["spool", "status"]);
 });
 

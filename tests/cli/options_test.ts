@@ -57,6 +57,6 @@ Deno.test("Options that a reload cannot change need a restart", () => {
     ...["log-level", "long-lines", "notify", "quiet", "quota", "relay"],
     ...["relay-from", "remote-port", "retry", "security", "smarthost"],
     ...["smarthost-mechanisms", "smarthost-user", "spool", "status", "store"],
-    ...["store-owner", "threads"],
+    ...["store-owner", "threads", "trust-ad"],
   ]);
 });

@@ -9,6 +9,7 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { CliServer, messageTo, runCli } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
 import { startWireServer } from "../support/dns.ts";
+import { startZoneServer } from "../support/zone_server.ts";
 import { startServer } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
 
@@ -188,6 +189,39 @@ Deno.test("cli queue holds, releases and removes beside a running server", async
   await waitFor((all) => all.length === 0);
   assertEquals((await server.end("SIGTERM")).code, 0);
   assertEquals(await folder.files("spool/messages"), []);
+});
+
+Deno.test("cli lookup tlsa shows records, and whether they are validated", async () => {
+  const data = "0a".repeat(32);
+  await using names = await startZoneServer({
+    "TLSA _25._tcp.signed.test": { records: [`3 1 1 ${data}`], secure: true },
+    "TLSA _25._tcp.plain.test": [`3 1 1 ${data}`],
+    "TLSA _25._tcp.none.test": { secure: true },
+  });
+  const lookup = (name: string, ...more: string[]) =>
+    runCli([
+      ...["lookup", "tlsa", `_25._tcp.${name}.test`],
+      ...["--dns", names.nameServer, ...more],
+    ]);
+  const line = `3 1 1 ${data}\n`;
+  const signed = await lookup("signed");
+  assertEquals(signed.code, 0);
+  assertEquals(signed.stdout, `${line}secure (validated by DNSSEC)\n`);
+  const plain = await lookup("plain");
+  assertEquals(plain.stdout, `${line}not secure (not validated by DNSSEC)\n`);
+  const none = await lookup("none");
+  assertEquals([none.code, none.stdout], [1, ""]);
+  assertEquals(
+    none.stderr,
+    "_25._tcp.none.test: no TLSA record (no such record), secure (validated by DNSSEC)\n",
+  );
+  const json = await lookup("signed", "--json", "--trust-ad");
+  assertEquals(JSON.parse(json.stdout), {
+    status: "found",
+    records: [{ usage: 3, selector: 1, matching: 1, data }],
+    secure: true,
+    canonicalName: "_25._tcp.signed.test",
+  });
 });
 
 Deno.test("cli lookup shows by its exit code whether there is an answer", async (t) => {

@@ -106,8 +106,16 @@ Deno.test("cli queue, lookup and send refuse what they cannot use", async (t) =>
       [["queue", "hold"], 2, 'want "list", or "show"'],
       [["queue", "list", "a1"], 2, 'want "list", or "show"'],
       [["queue"], 1, 'There is no spool "./spool"'],
-      [["lookup", "soa", "a.test"], 2, "want mx, a, aaaa, ptr, txt or dmarc"],
-      [["lookup", "mx"], 2, "want mx, a, aaaa, ptr, txt or dmarc"],
+      [
+        ["lookup", "soa", "a.test"],
+        2,
+        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc",
+      ],
+      [
+        ["lookup", "mx"],
+        2,
+        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc",
+      ],
       [["lookup", "mx", "a.test", "--dns", "ns"], 2, "--dns: "],
       [["lookup", "mx", "a b"], 1, "no MX record (not a name)"],
       [["send", "--to", "a@b.test"], 2, "want one file"],

@@ -4,7 +4,11 @@ import { assertEquals, assertRejects } from "@std/assert";
 import type { DnsClient, DnsClientOptions } from "../../lib/dns/client.ts";
 import type { DnsResolver, DnsSeams } from "../../lib/dns/seams.ts";
 import { SingleFlight } from "../../lib/dns/single_flight.ts";
-import { seamedClient, tableResolver } from "../support/dns.ts";
+import {
+  type DnsConfirm,
+  seamedClient,
+  tableResolver,
+} from "../support/dns.ts";
 
 const SERVERS = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"];
 const TABLE = { "A a.example": ["192.0.2.10"] };
@@ -33,7 +37,10 @@ function heldResolver(): {
 
 function failOver(
   silent: readonly string[],
-  options: DnsClientOptions & DnsSeams & { broken?: string[] } = {},
+  options: DnsClientOptions & DnsSeams & {
+    broken?: string[];
+    confirm?: DnsConfirm;
+  } = {},
 ): { dns: DnsClient; asked: string[] } {
   const { broken = [], ...rest } = options;
   const { resolver, asked } = tableResolver(TABLE, { silent, broken });

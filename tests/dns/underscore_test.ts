@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { startWireServer } from "../support/dns.ts";
+import { startZoneServer } from "../support/zone_server.ts";
 
 /** An answer with records of the question's own type: `[type, ...data]` each. */
 function records(
@@ -71,44 +72,53 @@ Deno.test("DnsClient tells why a host with an underscore has no address", async 
 });
 
 Deno.test("DnsClient asks by TCP what does not fit into a datagram", async () => {
-  const { server, listener } = await startOnBoth((question) => {
-    const bytes = records(question);
-    bytes[2]! |= 2;
-    return bytes;
+  await using server = await startZoneServer({
+    "A mx_1.example.com": { records: ["192.0.2.8"], truncated: true },
+    "TXT s_1._domainkey.example.com": ["k".repeat(2000)],
   });
-  await using _server = server;
-  using _listener = listener;
-  const served = (async () => {
-    using conn = await listener.accept();
-    const buffer = new Uint8Array(512);
-    const count = (await conn.read(buffer))!;
-    const answer = records(buffer.slice(2, count), [1, 192, 0, 2, 8]);
-    // In two pieces: the length may arrive in parts.
-    await conn.write(new Uint8Array([answer.length >> 8]));
-    await conn.write(new Uint8Array([answer.length, ...answer]));
-  })();
   const dns = new DnsClient({ nameServers: [server.nameServer] });
   const found = await dns.query("A", "mx_1.example.com");
   assertEquals(found.status === "found" && found.records, ["192.0.2.8"]);
-  await served;
+  const key = await dns.txt("s_1._domainkey.example.com");
+  assertEquals(key.status === "found" && key.records, ["k".repeat(2000)]);
+  assertEquals(server.asked.map(({ over }) => over), [
+    ...["udp", "tcp", "udp", "tcp"],
+  ]);
 });
 
-/** A name server over UDP, and a listener on the TCP port of the same number, which may be in use. */
-async function startOnBoth(
-  answer: (question: Uint8Array) => Uint8Array,
-): Promise<{
-  server: Awaited<ReturnType<typeof startWireServer>>;
-  listener: Deno.TcpListener;
-}> {
-  for (;;) {
-    const server = await startWireServer(() => answer);
-    const port = Number(server.nameServer.split(":")[1]);
-    try {
-      const listener = Deno.listen({ hostname: "127.0.0.1", port });
-      return { server, listener };
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
+Deno.test("DnsClient finds the texts at every name with an underscore", async () => {
+  const names = [
+    ...["_dmarc.example.com", "s1._domainkey.example.com"],
+    ...["s_1._domainkey.example.com", "a._domainkey.my_shop.example.com"],
+    ...["_mta-sts.example.com", "_smtp._tls.example.com", "_a_b.example.com"],
+  ];
+  await using server = await startZoneServer(
+    Object.fromEntries(names.map((name) => [`TXT ${name}`, [name, ""]])),
+  );
+  const dns = new DnsClient({ nameServers: [server.nameServer] });
+  for (const name of names) {
+    const found = await dns.txt(name);
+    assertEquals(found.status === "found" && found.records, [name, ""], name);
   }
-}
+});
+
+Deno.test("DnsClient reads a text byte for byte, from the platform and on the wire", async () => {
+  const bytes = String.fromCharCode(
+    ...Array.from({ length: 256 }, (_, byte) => byte),
+  );
+  const texts = [bytes, "v=spf1 -all", "v=spf1 -all", bytes.repeat(2)];
+  await using server = await startZoneServer({
+    "TXT example.com": texts,
+    "TXT a_b.example.com": { records: texts, aliases: ["c.example.com"] },
+  });
+  const dns = new DnsClient({ nameServers: [server.nameServer] });
+  for (const name of ["example.com", "a_b.example.com"]) {
+    const found = await dns.txt(name);
+    assertEquals(
+      found.status === "found" && [...found.records].sort(),
+      [
+        ...texts,
+      ].sort(),
+    );
+  }
+});

@@ -1,6 +1,6 @@
 /**
- * Fuzz of what comes from name servers: the datagram that confirms a "not
- * found", the records of the platform's resolver, and the names in them.
+ * Fuzz of what comes from name servers: messages on the wire, the records of the
+ * platform's resolver, and the names in them.
  */
 
 import { normalizeName } from "../../lib/dns/name.ts";
@@ -10,7 +10,11 @@ import {
   type DnsRecordType,
 } from "../../lib/dns/outcome.ts";
 import { type AnyOutcome, readAnswer } from "../../lib/dns/records.ts";
-import { encodeQuestion, readVerdict } from "../../lib/dns/verdict.ts";
+import {
+  encodeQuestion,
+  readMessage,
+  verdictOf,
+} from "../../lib/dns/dns_message.ts";
 import { canonicalIp } from "../../lib/protocol/ip.ts";
 import { orderAddresses, routeDomain } from "../../lib/delivery/route.ts";
 import { chance, type FuzzTarget, mutate, pick, type Random } from "./fuzz.ts";
@@ -23,7 +27,7 @@ const MOST_HOSTS = 100;
 export const dnsTarget: FuzzTarget = {
   name: "dns",
   check(random) {
-    checkVerdict(random);
+    checkMessage(random);
     checkRecords(random);
     checkName(random);
   },
@@ -35,23 +39,37 @@ const NAMES = [
 
 // Datagrams.
 
-function checkVerdict(random: Random): void {
+function checkMessage(random: Random): void {
   const type = pick(random, DNS_RECORD_TYPES);
   const question = { type, name: pick(random, NAMES) };
   const id = random(65536);
-  const asked = encodeQuestion(question, { id });
+  const asked = encodeQuestion(question, { id, edns: chance(random, 2) });
   const made = answer(random, asked);
   const text = mutate(random, textOf(made.bytes));
-  const verdict = readVerdict(bytesOf(text), asked);
+  const message = readMessage(bytesOf(text), asked);
+  const verdict = message && verdictOf(message);
   const isIntact = text === textOf(made.bytes);
   if (isIntact && verdict?.kind !== made.kind) {
     throw new Error(`Read ${verdict?.kind}, wanted ${made.kind}: ${hex(text)}`);
   }
-  if (verdict === undefined) return;
+  if (message === undefined) return;
   // A forger that does not see the question cannot know its id (RFC 5452 section 9.1).
   if (text.slice(0, 2) !== textOf(asked.subarray(0, 2))) {
     throw new Error(`Took an answer with another number: ${hex(text)}`);
   }
+  if (verdict?.kind !== "records" || message.truncated) return;
+  const outcome = readAnswer(question, message.records);
+  checkOutcome(type, outcome, message.records);
+  checkTime(message.ttl);
+  const { canonicalName } = message;
+  if (canonicalName.split(/(?<!\\)\./).length > 127) {
+    throw new Error(`A name of too many labels: ${hex(text)}`);
+  }
+}
+
+function checkTime(ttl: number): void {
+  if (Number.isInteger(ttl) && ttl >= 0 && ttl < 2 ** 31) return;
+  throw new Error(`Read a time to live of ${ttl} s`);
 }
 
 function hex(text: string): string {
@@ -64,17 +82,22 @@ function answer(
 ): { readonly bytes: Uint8Array; readonly kind: string } {
   const code = pick(random, [0, 0, 0, 0, 3, 2, 5, 11]);
   const count = code === 0 ? random(4) : 0;
-  const bytes = [...asked];
+  const isLong = asked[11]! > 0;
+  const bytes = [...(isLong ? asked.subarray(0, -11) : asked)];
+  const type = bytes[bytes.length - 3]!;
+  bytes[11] = 0;
   bytes[2] = 0x85;
   bytes[3] = 0x80 | code;
   bytes[7] = count;
-  const type = asked[asked.length - 3]!;
   let holdsType = false;
+  let isStray = false;
   for (let left = count; left > 0; left--) {
     const ours = chance(random, 3);
-    holdsType ||= ours;
+    const isHere = chance(random, 2);
+    holdsType ||= ours && isHere;
+    isStray ||= ours && !isHere;
     const length = random(30);
-    bytes.push(...pick(random, [[0xc0, 12], [1, 97, 0], [0]]));
+    bytes.push(...(isHere ? [0xc0, 12] : pick(random, [[1, 97, 0], [0]])));
     bytes.push(0, ours ? type : 46, 0, 1, 0, 0, 0, 60, 0, length);
     for (let at = 0; at < length; at++) bytes.push(random(256));
   }
@@ -84,6 +107,8 @@ function answer(
     ? "server-failure"
     : holdsType
     ? "records"
+    : isStray
+    ? "server-failure"
     : "no-such-record";
   return { bytes: Uint8Array.from(bytes), kind };
 }

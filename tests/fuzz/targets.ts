@@ -5,6 +5,7 @@ import { clientTarget } from "./client_target.ts";
 import { dkimTarget } from "./dkim_target.ts";
 import { dmarcTarget } from "./dmarc_target.ts";
 import { dnsTarget } from "./dns_target.ts";
+import { forwardingTarget } from "./forwarding_target.ts";
 import { frontTarget } from "./front_target.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { headerTarget } from "./header_target.ts";
@@ -26,6 +27,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   quotaTarget,
   borderTarget,
   dmarcTarget,
+  forwardingTarget,
 ];
 
 /**

@@ -161,8 +161,8 @@ const MEMBERS: readonly Row[] = [
   {
     name: "a type of the command lookup",
     file: COMMAND_LINE,
-    replace: 'export const LOOKUP_TYPES = ["mx",',
-    by: 'export const LOOKUP_TYPES = ["zzz", "mx",',
+    replace: 'export const LOOKUP_RECORDS = [\n  "mx",',
+    by: 'export const LOOKUP_RECORDS = [\n  "zzz",\n  "mx",',
     wants: lacking("zzz", "lib/cli/lookup.ts"),
   },
   {
@@ -206,7 +206,12 @@ const MEMBERS: readonly Row[] = [
     file: RECORD_TYPES,
     replace: "export interface DnsRecords {",
     by: "export interface DnsRecords {\n  ZZZ: string;",
-    wants: lacking("ZZZ", RECORD_TYPES, "lib/dns/records.ts"),
+    wants: lacking(
+      "ZZZ",
+      RECORD_TYPES,
+      "lib/dns/dns_message.ts",
+      "lib/dns/records.ts",
+    ),
   },
   {
     name: "an option of the server (RULES)",

@@ -1479,6 +1479,46 @@ const RECIPIENTS: readonly Mutation[] = [
       "if (relaying === undefined || !relaying.allows(session)) {",
     ],
   ]),
+  ...of("queue/queue.ts", "server/dkim", [
+    [
+      "mail of others is never signed",
+      "const signature = message.isOwn && signer?.isActive === true",
+      "const signature = signer?.isActive === true",
+    ],
+  ]),
+  ...of("delivery/service.ts", "server/dkim", [
+    [
+      "what stays here is not signed",
+      "withoutTop(job.content(), signed)",
+      "withoutTop(job.content(), 0)",
+    ],
+    [
+      "a network without relaying is no user",
+      "return client.username !== undefined || this.#isFrom(client);",
+      'return client.username !== undefined || client.remoteAddress !== "";',
+    ],
+  ]),
+  ...of("delivery/signing.ts", "server/dkim", [
+    [
+      "converted content is signed again",
+      "const rest = () => withoutTop(open(), signed);",
+      "const rest = open;",
+    ],
+  ]),
+  ...of("trust/dkim_sign.ts", "trust/dkim_sign", [
+    [
+      "what readers see is signed once more than it occurs",
+      "(SEALED.has(name) ? 1 : 0)",
+      "(SEALED.has(name) ? 0 : 0)",
+    ],
+  ]),
+  ...of("trust/dkim_sign.ts", "server/dkim", [
+    [
+      "the nearest key signs",
+      ": this.#keys.filter((_, at) => lengths[at] === longest);",
+      ": this.#keys.filter((_, at) => lengths[at]! > 0);",
+    ],
+  ]),
   ...of("protocol/server/content.ts", "session/redirect", [
     [
       "LMTP replies once for each target",
@@ -1646,6 +1686,35 @@ const TRUST: readonly Mutation[] = [
       "a signature covers its own field",
       "new FieldPicker(fields.filter((field) => field !== own))",
       "new FieldPicker(fields)",
+    ],
+  ]),
+  ...of("trust/srs.ts", "trust/srs", [
+    [
+      "a forged hash leads somewhere",
+      "if (!this.#fits(hash!, signed)) return",
+      "if (false) return",
+    ],
+    [
+      "an address is valid for ever",
+      "return age > this.#validDays",
+      "return false",
+    ],
+    [
+      "the host of another forwarder may be any text",
+      "later !== null && restored(`SRS0${later[2]}`, later[1]!)",
+      "later !== null",
+    ],
+  ]),
+  ...of("trust/arc_seal.ts", "trust/arc_messages", [
+    [
+      "a chain that could not be checked is sealed",
+      ' || result === "temperror") return "";',
+      ') return "";',
+    ],
+    [
+      "signatures on the way in are not sealed",
+      '[...key.headers, "dkim-signature"]',
+      "key.headers",
     ],
   ]),
 ];

@@ -106,7 +106,7 @@ const ROWS: readonly [
     "opportunistic",
     NONE,
     sts("enforce", false),
-    "skip certificate-host-mismatch",
+    "skip validation-failure",
   ],
   [
     "testing",

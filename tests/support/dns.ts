@@ -4,7 +4,13 @@
  */
 
 import { DnsClient, type DnsClientOptions } from "../../lib/dns/client.ts";
+import type {
+  DnsMessage,
+  DnsQuestion,
+  DnsVerdict,
+} from "../../lib/dns/dns_message.ts";
 import {
+  type DnsAskOptions,
   type DnsResolver,
   type DnsSeams,
   withSeams,
@@ -128,10 +134,39 @@ export function silence(signal: AbortSignal): Promise<never> {
   return promise;
 }
 
-/** A client with the seams among its options. */
-export function seamedClient(options: DnsClientOptions & DnsSeams): DnsClient {
-  const { resolver, confirm, now, ...rest } = options;
-  return new DnsClient(withSeams(rest, { resolver, confirm, now }));
+/** Tells a client why there were no records. */
+export type DnsConfirm = (
+  question: DnsQuestion,
+  options: DnsAskOptions,
+) => Promise<DnsVerdict>;
+
+/** A client with the seams among its options; `confirm` stands for an `ask` that finds no records. */
+export function seamedClient(
+  options: DnsClientOptions & DnsSeams & {
+    readonly confirm?: DnsConfirm | undefined;
+  },
+): DnsClient {
+  const { resolver, confirm, ask, now, ...rest } = options;
+  const asks = confirm &&
+    (async (question: DnsQuestion, how: DnsAskOptions) =>
+      messageOf(await confirm(question, how), question));
+  return new DnsClient(withSeams(rest, { resolver, ask: ask ?? asks, now }));
+}
+
+const CODES: Readonly<Record<string, number>> = { SERVFAIL: 2, REFUSED: 5 };
+
+/** A message without records that means `verdict`. */
+function messageOf(verdict: DnsVerdict, { name }: DnsQuestion): DnsMessage {
+  const rcode = verdict.kind === "server-failure"
+    ? CODES[verdict.code]!
+    : verdict.kind === "no-such-name"
+    ? 3
+    : 0;
+  return {
+    ...{ rcode, authentic: false, truncated: false, referral: false },
+    ...{ malformed: false, stray: false, circle: false, records: [], ttl: 0 },
+    canonicalName: name,
+  };
 }
 
 /** An answer of TXT records, each of one character string of up to 255 bytes. */

@@ -1,6 +1,7 @@
 /** Senders of forwarded mail: rewritten, found again, and no one else's. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Address } from "../../lib/protocol/address.ts";
 import { Srs } from "../../lib/trust/srs.ts";
 
 const SECRET = "a secret of some length";
@@ -48,6 +49,68 @@ Deno.test("The sender of another forwarder leads back to the first one", () => {
   const three = third.forward(two, NOW)!;
   assertEquals(third.reverse(three, NOW), { address: one });
   assertEquals(first.reverse(one, NOW), { address: "ann@example.com" });
+});
+
+Deno.test("What other programs have rewritten has hashes of any kind", () => {
+  for (
+    const [address, first] of [
+      ["SRS0=h+/9=2K=a.test=ann@one.test", "SRS0=h+/9=2K=a.test=ann@one.test"],
+      ["SRS0+h+/9=2K=a.test=ann@one.test", "SRS0+h+/9=2K=a.test=ann@one.test"],
+      [
+        "SRS1=+0/1=one.test==xx=2K=a.test=ann@two.test",
+        "SRS0=xx=2K=a.test=ann@one.test",
+      ],
+      [
+        "srs1-8901=one.test=+xx=2K=a.test=ann@two.test",
+        "SRS0+xx=2K=a.test=ann@one.test",
+      ],
+    ] as const
+  ) {
+    const sender = srs.forward(address, NOW)!;
+    assert(sender.startsWith("SRS1="), sender);
+    assertEquals(srs.reverse(sender, NOW), { address: first });
+  }
+});
+
+Deno.test("A name that only looks rewritten is an address like others", () => {
+  for (
+    const address of ["SRS0=x@a.test", "SRS0@a.test", "SRS1=a=b@a.test"]
+  ) {
+    const sender = srs.forward(address, NOW)!;
+    assertEquals(srs.reverse(sender, NOW), { address });
+  }
+});
+
+Deno.test("What is rewritten is an address, and so is what it was", () => {
+  for (
+    const address of [
+      "ann@[192.0.2.1]",
+      "ann@[IPv6:2001:db8::1]",
+      '""@a.test',
+      '"a\\"b"@a.test',
+      '"a@b"@a.test',
+      '"<x>"@a.test',
+    ]
+  ) {
+    const sender = Address.parse(srs.forward(address, NOW)!);
+    const found = srs.reverse(String(sender), NOW)!;
+    assertEquals(
+      Address.parse(found.address!).toString().toLowerCase(),
+      address.toLowerCase(),
+    );
+  }
+  // The host of another forwarder is the client's text: it must be a domain.
+  const made = srs.forward('"SRS1=x=a> b@c==y"@evil.test', NOW)!;
+  assert(made.startsWith('"SRS0='), made);
+});
+
+Deno.test("A secret may be bytes", () => {
+  const bytes = new TextEncoder().encode(SECRET);
+  const same = new Srs({ domain: OURS, secrets: [bytes] });
+  assertEquals(
+    same.forward("ann@example.com", NOW),
+    srs.forward("ann@example.com", NOW),
+  );
 });
 
 Deno.test("Null senders and our own stay, and what is too long is not rewritten", () => {

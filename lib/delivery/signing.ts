@@ -1,0 +1,64 @@
+/**
+ * Signatures of content that is converted for a host: the server's own are made
+ * again, those of others are left, and the log says that they no longer hold.
+ * Stands alone: a delivery knows conversions, and no signature.
+ *
+ * {@link https://www.rfc-editor.org/rfc/rfc6376#section-5.3 | RFC 6376 section 5.3}
+ */
+
+import type { Logger } from "../log.ts";
+import { type MailSigner, withoutTop, withTop } from "../message/signer.ts";
+import { MessageHeaders } from "../protocol/headers.ts";
+import type { DeliveryJob } from "../queue/job.ts";
+
+/** Opens content from its beginning. */
+type Open = () => AsyncIterable<Uint8Array>;
+
+const encoder = new TextEncoder();
+
+export class ContentSigning {
+  readonly #signer: MailSigner | undefined;
+  readonly #log: Logger;
+
+  constructor(signer: MailSigner | undefined, log: Logger) {
+    this.#signer = signer;
+    this.#log = log;
+  }
+
+  /**
+   * The content that goes out in place of a converted one.
+   *
+   * @param content `head`: the beginning before the conversion; `open`: opens the converted content
+   */
+  async renew(
+    job: DeliveryJob,
+    content: { readonly head: Uint8Array; readonly open: Open },
+  ): Promise<Open> {
+    const { head, open } = content;
+    const { signed = 0 } = job;
+    this.#logForeign(job, head.subarray(signed));
+    if (signed === 0) return open;
+    // A conversion keeps the fields on top: they are ASCII in short lines.
+    const rest = () => withoutTop(open(), signed);
+    const signer = this.#signer;
+    const fields = signer?.isActive === true
+      ? await signer.sign(rest(), { isBinary: false })
+      : "";
+    if (fields === "") return rest;
+    const top = encoder.encode(fields);
+    return () => withTop<Uint8Array>(top, rest());
+  }
+
+  #logForeign({ id, destination }: DeliveryJob, head: Uint8Array): void {
+    const count = MessageHeaders.parse(head).getAll("DKIM-Signature").length;
+    if (count === 0) return;
+    this.#log({
+      level: "warn",
+      event: "warning",
+      message: `Converted for ${destination}: ${
+        count === 1 ? "a signature" : `${count} signatures`
+      } of others no longer hold${count === 1 ? "s" : ""}`,
+      fields: { relay: id },
+    });
+  }
+}
