@@ -76,6 +76,10 @@
  * deno run -A cli.ts dkim verify letter.eml
  * ```
  *
+ * `--verify report` says in a field, and in the log, which domain vouches for mail
+ * from outside; `verify FILE` says it of a message in a file, and `lookup` explains
+ * the records of a domain. `examples/mail_trust.md` is the guide.
+ *
  * The files of `--aliases`, `--local-recipients` and `--senders` have one name a
  * line; `examples/recipients.md` has their form.
  *
@@ -187,6 +191,9 @@
  * | `--smarthost-user NAME:SECRET` | login at the smarthost, over verified TLS unless /none | `smarthostUser` |  |
  * | `--smarthost-mechanisms NAMES` | SASL mechanisms of that login, in the order to try, as "PLAIN LOGIN"; default all, the strongest first | `smarthostMechanisms` |  |
  * | `--dkim DOMAIN:SELECTOR:KEYFILE` | repeatable; sign relayed mail of users and --relay-from, and DSNs, of authors in DOMAIN, with a key that the command dkim makes; several for a domain make a signature each | `dkim` | reload |
+ * | `--srs DOMAIN` | rewrite the sender of mail from outside that leaves again, as by an alias, to an address in DOMAIN, and take bounces there (SRS); default senders stay | `srs` |  |
+ * | `--srs-secret FILE` | secrets of --srs, one a line; the first one makes addresses, all are accepted | `srsSecret` |  |
+ * | `--arc DOMAIN:SELECTOR:KEYFILE` | seal mail from outside that leaves again with what --verify has found (ARC); default no seals | `arc` |  |
  * | `--chunking=no` | send content by DATA only, never by BDAT | `chunking` |  |
  * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool | `spool` |  |
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's | `dns` |  |
@@ -194,6 +201,7 @@
  * | `--retry "SCHEDULE"` | waits between attempts, as 30s 5m\*3 1h\*12 4h; the last one repeats; default "30s 2m 5m 15m 30m 1h 2h 4h" | `retry` |  |
  * | `--expire TIME` | age at which a message bounces; default 5d | `expire` |  |
  * | `--bounce-from ADDRESS` | sender of DSNs; default MAILER-DAEMON at the hostname | `bounceFrom` |  |
+ * | `--tls-reports FROM` | sender of reports on TLS to the domains that ask for them; default no reports | `tlsReports` |  |
  * | `--long-lines keep\|encode` | relayed lines of more than 998 bytes; default keep | `longLines` |  |
  * | `--remote-port PORT` | port of the other servers, for tests; default 25 | `remotePort` |  |
  * | `--tls-policy dane\|mta-sts\|none` | repeatable; what may demand more of the TLS of other servers: DANE, which needs a validating name server on this machine or --trust-ad, and the MTA-STS policies of domains; default dane and mta-sts | `tlsPolicy` |  |
@@ -242,8 +250,6 @@
  * |---|---|
  * | `cli.ts status` | show sessions, rates and queue of the server that runs on a spool |
  *
- * ### Options
- *
  * | option | means |
  * |---|---|
  * | `--spool DIR` | folder of the mail that waits for relaying; default ./spool |
@@ -262,8 +268,6 @@
  * | `cli.ts queue hold MESSAGE...\|all` | do not try it until it is released |
  * | `cli.ts queue release MESSAGE...\|all` | release a held message |
  * | `cli.ts queue remove MESSAGE...\|all` | remove it without a DSN to the sender |
- *
- * ### Options
  *
  * | option | means |
  * |---|---|
@@ -292,8 +296,6 @@
  * |---|---|
  * | `cli.ts send --to ADDRESS FILE\|-` | send a message at once; - is standard input |
  *
- * ### Options
- *
  * | option | means |
  * |---|---|
  * | `--to ADDRESS` | repeatable; a recipient |
@@ -314,24 +316,17 @@
  *
  * | call | does |
  * |---|---|
- * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt\|tlsa\|spf\|dkim\|dmarc NAME` | ask the DNS as the server does |
- *
- * ### Options
+ * | `cli.ts lookup mx\|a\|aaaa\|ptr\|txt\|tlsa\|spf\|dkim\|dmarc\|mta-sts\|tls-rpt NAME` | ask the DNS as the server does |
  *
  * | option | means |
  * |---|---|
  * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
  * | `--trust-ad` | believe name servers on other machines that they have validated answers (DNSSEC) |
  * | `--json` | the answer as a JSON object |
- *
- * ### Options of lookup spf and dkim
- *
- * | option | means |
- * |---|---|
- * | `--ip IP` | say what SPF holds for this client, too |
+ * | `--ip IP` | with spf: say what holds for this client, too |
  * | `--from ADDRESS` | its sender; default postmaster of the domain |
  * | `--helo NAME` | its name in HELO; default the domain |
- * | `--selector NAME` | repeatable; selectors of DKIM keys to look at |
+ * | `--selector NAME` | repeatable; with dkim: the keys to look at |
  *
  * Exit code: 0 found, 1 no such record or a faulty one, 2 wrong usage, 75 no answer.
  *
@@ -387,6 +382,23 @@
  *
  * Exit code: 0 done or a signature holds, 1 failure or no signature holds, 2 wrong usage, 75 a key could not be had.
  *
+ * ## verify
+ *
+ * | call | does |
+ * |---|---|
+ * | `cli.ts verify FILE\|- --ip IP [--from ADDRESS] [--helo NAME]` | check SPF, DKIM, DMARC and ARC of a message, and write the field that the server would add |
+ *
+ * | option | means |
+ * |---|---|
+ * | `--ip IP` | the client that sent it |
+ * | `--from ADDRESS` | its sender in MAIL FROM; default the null sender |
+ * | `--helo NAME` | the client's name in HELO; default none |
+ * | `--authserv-id NAME` | the name in the field; default localhost |
+ * | `--dns IP[:PORT]` | repeatable; name servers; default the system's |
+ * | `--json` | the results as a JSON object |
+ *
+ * Exit code: 0 the message is vouched for, 1 it is not, 2 wrong usage, 75 an answer did not come.
+ *
  * ## verifier
  *
  * | call | does |
@@ -438,6 +450,7 @@ import { type CommandName, COMMON } from "./lib/cli/option.ts";
 import { COMMANDS, optionsOf, sharedOptions } from "./lib/cli/options.ts";
 import { helpOf } from "./lib/cli/help.ts";
 import { dkim } from "./lib/cli/dkim.ts";
+import { verify } from "./lib/cli/verify.ts";
 import { certificate, verifier } from "./lib/cli/security.ts";
 import { completion } from "./lib/cli/completion.ts";
 import { lookup } from "./lib/cli/lookup.ts";
@@ -503,6 +516,7 @@ const RUNS: Readonly<Record<CommandName, Run>> = {
   status: withConfig("status", status),
   certificate: withConfig("certificate", certificate),
   dkim: withConfig("dkim", dkim),
+  verify: withConfig("verify", verify),
   queue: withConfig("queue", queue),
   lookup: withConfig("lookup", lookup),
   send: withConfig("send", send),

@@ -33,8 +33,8 @@
  *
  * This entry point has the server, its handlers and the values that they get.
  * The others have guides of their own: `./store`, `./tls`, `./auth`, `./sasl`,
- * `./queue`, `./client`, `./dns`, `./testing`, `./cli`, and `./smtp-server` for
- * programs that use the npm package of that name.
+ * `./queue`, `./client`, `./dns`, `./trust`, `./testing`, `./cli`, and
+ * `./smtp-server` for programs that use the npm package of that name.
  *
  * ### Handlers
  *
@@ -276,6 +276,43 @@
  * {@linkcode OutgoingMail}. The queue survives crashes; `./queue` is the guide to
  * it.
  *
+ * ### Mail trust
+ *
+ * `verify` says which domain vouches for mail from outside (SPF, DKIM, DMARC,
+ * ARC), in `message.authentication` and in an Authentication-Results field; `dkim`
+ * signs the mail of users. What other domains demand of TLS, by DANE and MTA-STS,
+ * is obeyed without an option; `relay.reports` tells them how it went.
+ *
+ * ```ts
+ * import { MaildirStore, SmtpServer } from "@smtp/server";
+ * import { DkimPrivateKey } from "@smtp/server/trust";
+ *
+ * const key = await DkimPrivateKey.generate("rsa"); // Or PEM text from a file.
+ * const junk = new MaildirStore({ folder: "./junk" });
+ * const server = new SmtpServer({
+ *   domains: ["example.com"],
+ *   verify: { dmarc: "enforce" }, // 550 where the author's domain wants it.
+ *   dkim: { domain: "example.com", selector: "s2026a", key },
+ *   relay: {
+ *     allow: "authenticated",
+ *     spool: "./spool",
+ *     policies: ["dane", "mta-sts"], // The default.
+ *     reports: { from: "tls-reports@example.com" },
+ *   },
+ *   handlers: {
+ *     onMessage(_session, message) {
+ *       const { result, policy } = message.authentication?.dmarc ?? {};
+ *       if (result === "fail" && policy === "quarantine") message.store = junk;
+ *     },
+ *   },
+ * });
+ * console.assert(!server.active);
+ * ```
+ *
+ * {@linkcode VerifyOptions} has the details; `./trust` has the checks as functions.
+ * The page `examples/mail_trust.md` is the guide: records to publish, change of
+ * keys, DANE and its name server.
+ *
  * ### Log
  *
  * One record is one event, with the same ids for session, message, queue and
@@ -458,7 +495,8 @@
  * - Out of file descriptors, the newest sessions get 421 and the others go on.
  *
  * Extensions: PIPELINING, SIZE, 8BITMIME, BINARYMIME, CHUNKING, SMTPUTF8,
- * ENHANCEDSTATUSCODES, DSN, LIMITS, STARTTLS, AUTH, HELP.
+ * ENHANCEDSTATUSCODES, DSN, LIMITS, FUTURERELEASE, DELIVERBY, REQUIRETLS,
+ * STARTTLS, AUTH, HELP.
  *
  * @module
  */
@@ -503,6 +541,7 @@ export {
   type SmtpReplyOptions,
 } from "./lib/protocol/reply.ts";
 export type { CloseReason } from "./lib/protocol/server/effects.ts";
+export type { DeliverBy } from "./lib/protocol/timing.ts";
 export type { XclientAttributes } from "./lib/protocol/xclient.ts";
 export type { DeliveryState } from "./lib/queue/job.ts";
 export type { OutgoingMail } from "./lib/queue/outgoing.ts";

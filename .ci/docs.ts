@@ -71,7 +71,9 @@ function chapter(): string[] {
     }
     const rows = name === "serve" ? serverTable : table;
     for (const [title, options] of Object.entries(sections)) {
-      lines.push("", `### ${title}`, "", ...rows(options));
+      // The table says it for the only section of a command.
+      const heading = title === "Options" ? [] : [`### ${title}`, ""];
+      lines.push("", ...heading, ...rows(options));
     }
     lines.push("", ...notes === undefined ? [] : [notes]);
     lines.push(`Exit code: ${exitCodes}`, "");

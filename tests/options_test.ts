@@ -176,6 +176,8 @@ const SERVER_ROWS: [options: unknown, begins: string, ends: string][] = [
   [{ relay: { hostname: "a\r\nQUIT" } }, "Cannot use relay.hostname", '"'],
   [{ relay: { bounceFrom: "a@b\r\nX: y" } }, "Cannot use relay.bounceF", '"'],
   [{ relay: { bounceFrom: "" } }, 'Cannot use relay.bounceFrom ""', '"'],
+  [{ relay: { reports: {} } }, "Cannot use relay.reports", '"'],
+  [{ relay: { reports: { from: "" } } }, "Cannot use relay.reports.f", '"'],
   [{ relay: { smarthosts: [{ host: "" }] } }, "Cannot use relay.smart", '"'],
   [new Map([["listen", ":25"]]), "Cannot use the options (an object)", "}"],
 ];

@@ -36,10 +36,19 @@ export async function dkimSettings(
   raw: RawSettings,
 ): Promise<Pick<SmtpServerOptions, "dkim">> {
   const given = raw.get("dkim");
-  return { dkim: given && await keysOf(given) };
+  return { dkim: given && await keysOf("dkim", given) };
 }
 
-async function keysOf(given: readonly string[]): Promise<readonly DkimKey[]> {
+/**
+ * The keys in the values of an option, each read and tried.
+ *
+ * @throws {UsageError} If a value is not DOMAIN:SELECTOR:KEYFILE
+ * @throws {RunError} If a key cannot be used
+ */
+export async function keysOf(
+  option: string,
+  given: readonly string[],
+): Promise<readonly DkimKey[]> {
   const { DkimPrivateKey, signDkim } = await import("../trust/mod.ts");
   const keys: DkimKey[] = [];
   for (const text of given) {
@@ -47,7 +56,7 @@ async function keysOf(given: readonly string[]): Promise<readonly DkimKey[]> {
       [];
     if (file === undefined) {
       throw new UsageError(
-        `--dkim ${text}: want DOMAIN:SELECTOR:KEYFILE, as example.com:s2026a:key.pem`,
+        `--${option} ${text}: want DOMAIN:SELECTOR:KEYFILE, as example.com:s2026a:key.pem`,
       );
     }
     try {
@@ -56,7 +65,7 @@ async function keysOf(given: readonly string[]): Promise<readonly DkimKey[]> {
       // Finds names that cannot be used, and a name that is used twice.
       await signDkim(SAMPLE, keys);
     } catch (error) {
-      throw new RunError(`--dkim ${text}: ${reasonOf(error)}`);
+      throw new RunError(`--${option} ${text}: ${reasonOf(error)}`);
     }
   }
   return keys;
@@ -168,7 +177,7 @@ async function sign(
   if (dkim === undefined) {
     throw new UsageError("Command dkim sign: want --dkim");
   }
-  const message = await read(file);
+  const message = await readMessage(file);
   const { signDkim } = await import("../trust/mod.ts");
   let fields: string;
   try {
@@ -190,7 +199,7 @@ async function verify(
   output: Output,
 ): Promise<number> {
   const dns = new DnsClient(dnsSettings(raw));
-  const message = await read(file);
+  const message = await readMessage(file);
   const { verifyDkim } = await import("../trust/mod.ts");
   const results = await verifyDkim(message, { dns });
   const json = flag(raw, "json");
@@ -219,7 +228,7 @@ function line(found: DkimResult): string {
 }
 
 /** The bytes of a file, or of standard input. */
-async function read(file: string): Promise<Uint8Array> {
+export async function readMessage(file: string): Promise<Uint8Array> {
   if (file === "-") return await new Response(Deno.stdin.readable).bytes();
   try {
     return await Deno.readFile(file);

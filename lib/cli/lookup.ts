@@ -44,6 +44,8 @@ const EXPLAINED: Readonly<
   spf: async () => (await import("./lookup_spf.ts")).lookupSpf,
   dkim: async () => (await import("./lookup_dkim.ts")).lookupDkim,
   dmarc: async () => (await import("./lookup_dmarc.ts")).lookupDmarcRecord,
+  "mta-sts": async () => (await import("./lookup_sts.ts")).lookupMtaSts,
+  "tls-rpt": async () => (await import("./lookup_tls_rpt.ts")).lookupTlsRpt,
 };
 
 /**

@@ -51,19 +51,24 @@ function clientOf(
   raw: RawSettings,
   name: string,
 ): Parameters<typeof checkSpf>[0] | undefined {
-  const given = one(raw, "ip");
-  if (given === undefined) return undefined;
-  const ip = parseOption("ip", () => {
-    const address = canonicalIp(given);
-    if (address !== undefined) return address;
-    throw new SyntaxError(`Cannot use "${given}": want an IP address`);
-  });
+  const ip = ipOf(raw);
+  if (ip === undefined) return undefined;
   return {
     ip,
     from: one(raw, "from") ?? `postmaster@${name}`,
     helo: one(raw, "helo") ?? name,
     receiver: "unknown",
   };
+}
+
+/** The address in `--ip`; `undefined` without it. */
+export function ipOf(raw: RawSettings): string | undefined {
+  const given = one(raw, "ip");
+  return given && parseOption("ip", () => {
+    const address = canonicalIp(given);
+    if (address !== undefined) return address;
+    throw new SyntaxError(`Cannot use "${given}": want an IP address`);
+  });
 }
 
 function* describe(

@@ -38,6 +38,7 @@ export type CommandName =
   | "lookup"
   | "certificate"
   | "dkim"
+  | "verify"
   | "verifier"
   | "completion"
   | "man";
@@ -86,7 +87,13 @@ export const LOOKUP_RECORDS = [
   "tlsa",
 ] as const;
 /** Records of mail trust that `lookup` explains. */
-export const LOOKUP_EXPLAINED = ["spf", "dkim", "dmarc"] as const;
+export const LOOKUP_EXPLAINED = [
+  "spf",
+  "dkim",
+  "dmarc",
+  "mta-sts",
+  "tls-rpt",
+] as const;
 export const LOOKUP_TYPES: readonly string[] = [
   ...LOOKUP_RECORDS,
   ...LOOKUP_EXPLAINED,

@@ -229,12 +229,10 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         dns: DNS,
         "trust-ad": TRUST_AD,
         json: { ...JSON_OPTION, help: "the answer as a JSON object" },
-      },
-      "Options of lookup spf and dkim": {
         ip: {
           form: "one",
           word: "IP",
-          help: "say what SPF holds for this client, too",
+          help: "with spf: say what holds for this client, too",
         },
         from: {
           form: "one",
@@ -251,7 +249,7 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
         selector: {
           form: "many",
           word: "NAME",
-          help: "selectors of DKIM keys to look at",
+          help: "with dkim: the keys to look at",
         },
       },
     },
@@ -384,6 +382,46 @@ export const COMMANDS: Readonly<Record<CommandName, Command>> = {
     ],
     exitCodes:
       "0 done or a signature holds, 1 failure or no signature holds, 2 wrong usage, 75 a key could not be had.",
+  },
+  verify: {
+    brief: [["verify FILE|- --ip IP", "say what a message proves"]],
+    calls: [[
+      "verify FILE|- --ip IP [--from ADDRESS] [--helo NAME]",
+      "check SPF, DKIM, DMARC and ARC of a message, and write the field that the server would add",
+    ]],
+    takesFile: true,
+    sections: {
+      "Options": {
+        ip: { form: "one", word: "IP", help: "the client that sent it" },
+        from: {
+          form: "one",
+          word: "ADDRESS",
+          help: "its sender in MAIL FROM",
+          default: "the null sender",
+        },
+        helo: {
+          form: "one",
+          word: "NAME",
+          help: "the client's name in HELO",
+          default: "none",
+        },
+        "authserv-id": {
+          form: "one",
+          word: "NAME",
+          help: "the name in the field",
+          default: "localhost",
+        },
+        dns: DNS,
+        json: { ...JSON_OPTION, help: "the results as a JSON object" },
+      },
+    },
+    ownOptions: ["from", "authserv-id"],
+    examples: [[
+      "verify letter.eml --ip 192.0.2.1 --from ann@example.com",
+      "what the server would say of a letter",
+    ]],
+    exitCodes:
+      "0 the message is vouched for, 1 it is not, 2 wrong usage, 75 an answer did not come.",
   },
   verifier: {
     brief: [["verifier NAME", "make a line for --users"]],

@@ -121,6 +121,7 @@ export function* showLines(
     yield `smarthost  ${oneLine(hop.host)}:${hop.port ?? 25}\n`;
   }
   if (security !== undefined) yield `security   ${security}\n`;
+  yield* wishes(envelope);
   for (const [index, recipient] of progress.recipients.entries()) {
     const { address } = envelope.recipients[index]!;
     const { status, attempts, nextTryAt, answer } = recipient;
@@ -137,6 +138,25 @@ export function* showLines(
       : ` (${oneLine(answer.remoteMta)})`;
     yield `  answer   ${oneLine(answer.text)}${from}\n`;
   }
+}
+
+/** What the sender asked for: times and TLS. */
+function* wishes(
+  { parameters, options, acceptedAt }: SpoolEntry["envelope"],
+): Generator<string> {
+  const { holdFor, holdUntil, by, requireTls } = parameters;
+  const { deliverBy, idleWaitMs = 0, declinesTls } = options;
+  if (holdFor !== undefined || holdUntil !== undefined) {
+    yield `released   ${new Date(acceptedAt + idleWaitMs).toISOString()}\n`;
+  }
+  if (by !== undefined && deliverBy !== undefined) {
+    const after = by.mode === "return" ? "returned" : "reported as late";
+    yield `deliver by ${
+      new Date(deliverBy).toISOString()
+    }, else it is ${after}\n`;
+  }
+  if (requireTls) yield "tls        required all its way (REQUIRETLS)\n";
+  if (declinesTls) yield "tls        not needed (TLS-Required: No)\n";
 }
 
 /** Characters of a line that are collected before they are shown: it may not end. */

@@ -14,13 +14,14 @@ import {
   parseDuration,
   type RelayingOptions,
   RetrySchedule,
+  type TlsReportOptions,
 } from "../queue/mod.ts";
 import {
   MECHANISM_NAMES,
   type MechanismName,
   parseMechanismName,
 } from "../sasl/auth.ts";
-import { parseHop, parsePeers } from "../server/mod.ts";
+import { isReportSender, parseHop, parsePeers } from "../server/mod.ts";
 import { Address, type SmtpServerOptions } from "../../mod.ts";
 import { DEFAULT_SPOOL, LONG_LINES, TLS_POLICIES } from "./option.ts";
 import {
@@ -63,6 +64,7 @@ export function relaySettings(
       chunking: raw.has("chunking") ? flag(raw, "chunking") : undefined,
       ...times(raw),
       bounceFrom: bounceFrom(raw),
+      reports: reports(raw),
       longLines: word(raw, "long-lines", LONG_LINES),
       remotePort: wholeNumber(raw, "remote-port", PORTS),
       policies: tlsPolicies(raw),
@@ -165,6 +167,19 @@ function bounceFrom(raw: RawSettings): string | undefined {
   const text = one(raw, "bounce-from");
   return text &&
     parseOption("bounce-from", () => Address.parse(text).toString());
+}
+
+function reports(raw: RawSettings): TlsReportOptions | undefined {
+  const from = one(raw, "tls-reports");
+  if (from === undefined) return undefined;
+  parseOption("tls-reports", () => {
+    if (!isReportSender(from)) {
+      throw new SyntaxError(
+        `Cannot send reports from "${from}": want an address in ASCII, as "tls-reports@example.com"`,
+      );
+    }
+  });
+  return { from };
 }
 
 /** A next hop, and the TLS that its setting asks for. */

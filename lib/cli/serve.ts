@@ -31,6 +31,7 @@ import { type ServeSettings, serveSettings } from "./settings.ts";
 import { WANT_RESTART } from "./options.ts";
 import type { RawSettings } from "./arguments.ts";
 import { dkimSettings } from "./dkim.ts";
+import { forwardingSettings } from "./forwarding.ts";
 import { SecurityFiles, type SecurityOptions } from "./security.ts";
 import {
   aliasWarnings,
@@ -80,6 +81,7 @@ interface Plan extends PlacedSettings {
   readonly security: SecurityOptions;
   readonly recipients: RecipientSettings;
   readonly dkim: Awaited<ReturnType<typeof dkimSettings>>;
+  readonly forwarding: Awaited<ReturnType<typeof forwardingSettings>>;
 }
 
 async function planOf(placed: PlacedSettings): Promise<Plan> {
@@ -91,7 +93,9 @@ async function planOf(placed: PlacedSettings): Promise<Plan> {
     const security = await files.load();
     const recipients = await recipientSettings(raw);
     const dkim = await dkimSettings(raw);
-    return { ...placed, settings, files, security, recipients, dkim };
+    const forwarding = await forwardingSettings(raw);
+    const plan = { ...placed, settings, files, security, recipients };
+    return { ...plan, dkim, forwarding };
   } catch (error) {
     throw atItsPlace(error, places);
   }
@@ -109,6 +113,7 @@ async function serveBy(
     ...security,
     ...recipients,
     ...plan.dkim,
+    relay: { ...settings.options.relay, forwarding: plan.forwarding },
     certificate: security.certificate &&
       new CertificateSource(security.certificate),
     handlers: handlers?.url,

@@ -241,6 +241,26 @@ export const RELAYING: Options = {
     default: "all, the strongest first",
   },
   dkim: DKIM,
+  srs: {
+    form: "one",
+    word: "DOMAIN",
+    help:
+      "rewrite the sender of mail from outside that leaves again, as by an alias, to an address in DOMAIN, and take bounces there (SRS)",
+    default: "senders stay",
+  },
+  "srs-secret": {
+    form: "one",
+    word: "FILE",
+    help:
+      "secrets of --srs, one a line; the first one makes addresses, all are accepted",
+  },
+  arc: {
+    form: "one",
+    word: "DOMAIN:SELECTOR:KEYFILE",
+    help:
+      "seal mail from outside that leaves again with what --verify has found (ARC)",
+    default: "no seals",
+  },
   chunking: CHUNKING,
   spool: SPOOL,
   dns: DNS,
@@ -262,6 +282,12 @@ export const RELAYING: Options = {
     word: "ADDRESS",
     help: "sender of DSNs",
     default: "MAILER-DAEMON at the hostname",
+  },
+  "tls-reports": {
+    form: "one",
+    word: "FROM",
+    help: "sender of reports on TLS to the domains that ask for them",
+    default: "no reports",
   },
   "long-lines": {
     form: "one",

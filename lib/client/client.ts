@@ -107,6 +107,8 @@ export interface SendResult {
   readonly accepted: boolean;
   /** Whether the server supports DSN and so has taken over the duty to report (RFC 3461). */
   readonly dsnPassedOn: boolean;
+  /** Whether the server got BY and so sees to the time of delivery (RFC 2852). Default: it did not. */
+  readonly deliverByPassedOn?: boolean | undefined;
   /**
    * How a server that offers CHUNKING failed at BDAT: `"refused"` if it does not
    * know the command, `"no-answer"` if it did not answer. The next session
@@ -337,6 +339,7 @@ export class SmtpClient {
       capabilities: chunks
         ? this.capabilities
         : this.capabilities.without("CHUNKING", "BINARYMIME"),
+      isEncrypted: this.tls !== undefined,
       // The first flight on an idle session may find it closed. Content must not
       // be part of it, or it might be delivered twice.
       mayBeEager: chunks && this.#sent === 0,
@@ -377,6 +380,7 @@ export class SmtpClient {
       recipients: sent,
       accepted: sent.every(({ accepted }) => accepted),
       dsnPassedOn: plan.dsn,
+      ...(plan.parameters.by !== undefined && { deliverByPassedOn: true }),
       bdatFailure: plan.framing === "data" ? undefined : bdatFailure(sent),
     };
   }

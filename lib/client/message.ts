@@ -68,7 +68,9 @@ export interface SendOptions {
     | AsyncIterable<Uint8Array>
     | (() => ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>);
   /**
-   * The parameters of MAIL; those that the server does not know are left out.
+   * The parameters of MAIL; those that the server does not know are left out. But
+   * a message with `holdFor`, `holdUntil`, `requireTls` or a `by` that returns it
+   * is refused for a server without that extension, and `requireTls` without TLS.
    * `size` counts for streams only. `body` says what a stream contains; 8-bit if
    * unset.
    *

@@ -6,7 +6,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6152 | RFC 6152},
  * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.2 | RFC 6531 section 3.2},
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-5 | RFC 3461 section 5},
- * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030}
+ * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030},
+ * {@link https://www.rfc-editor.org/rfc/rfc2852#section-4.1.4 | RFC 2852 section 4.1.4},
+ * {@link https://www.rfc-editor.org/rfc/rfc4865 | RFC 4865},
+ * {@link https://www.rfc-editor.org/rfc/rfc8689#section-4.2.1 | RFC 8689 section 4.2.1}
  */
 
 import type {
@@ -41,6 +44,8 @@ export interface MessageFacts {
 export interface SessionFacts {
   /** The extensions and limits of the server. */
   readonly capabilities: ClientCapabilities;
+  /** Whether the session is encrypted. */
+  readonly isEncrypted: boolean;
   /** Whether content may go before the replies to its envelope. */
   readonly mayBeEager: boolean;
   /** Whether long lines are encoded. */
@@ -85,7 +90,9 @@ export function planSending(
 ): Planned {
   const { capabilities } = session;
   const refusal = refuseSize(message, capabilities) ??
-    refuseUtf8(message, capabilities);
+    refuseUtf8(message, capabilities) ??
+    refuseTimes(message.parameters, capabilities) ??
+    refuseTls(message.parameters, session);
   if (refusal) return { kind: "refuse", reply: refusal };
   const binary = message.parameters.body === "BINARYMIME";
   const to7Bit = binary
@@ -174,6 +181,7 @@ function mailParameters(
   capabilities: ClientCapabilities,
 ): MailParameters {
   const { body, ret, envid, auth } = message.parameters;
+  const { holdFor, holdUntil, by, requireTls } = message.parameters;
   const { size } = message;
   const dsn = capabilities.has("DSN");
   // Content that was not measured counts as 8-bit, which is true of ASCII, too.
@@ -189,6 +197,10 @@ function mailParameters(
     ...(dsn && ret !== undefined && { ret }),
     ...(dsn && envid !== undefined && { envid }),
     ...(auth !== undefined && capabilities.has("AUTH") && { auth }),
+    ...(holdFor !== undefined && { holdFor }),
+    ...(holdUntil !== undefined && { holdUntil }),
+    ...(by !== undefined && capabilities.has("DELIVERBY") && { by }),
+    ...(requireTls && { requireTls }),
   };
 }
 
@@ -220,4 +232,50 @@ function refuseUtf8(
       "Message has an address that is not ASCII, and the server does not take SMTPUTF8",
       { enhanced: "5.6.7" },
     );
+}
+
+/** The reply for a message whose times the server would not keep. */
+function refuseTimes(
+  { holdFor, holdUntil, by }: MailParameters,
+  capabilities: ClientCapabilities,
+): SmtpReply | undefined {
+  const holds = holdFor !== undefined || holdUntil !== undefined;
+  if (holds && !capabilities.has("FUTURERELEASE")) {
+    return new SmtpReply(
+      554,
+      "Message is to be held, and the server does not take FUTURERELEASE",
+      { enhanced: "5.3.3" },
+    );
+  }
+  // With the mode "notify" it may go to any server.
+  if (by?.mode !== "return") return undefined;
+  if (!capabilities.has("DELIVERBY")) {
+    return new SmtpReply(
+      554,
+      "Message is to be delivered or returned in time, and the server does not take DELIVERBY",
+      { enhanced: "5.4.7" },
+    );
+  }
+  const least = capabilities.leastDeliverBy;
+  if (by.seconds >= least) return undefined;
+  return new SmtpReply(
+    554,
+    `Message is to be delivered in ${by.seconds} seconds, and the server needs ${least} at least`,
+    { enhanced: "5.4.7" },
+  );
+}
+
+/** The reply for a message that needs TLS all its way, if the server does not see to it. */
+function refuseTls(
+  { requireTls }: MailParameters,
+  { capabilities, isEncrypted }: SessionFacts,
+): SmtpReply | undefined {
+  if (!requireTls || isEncrypted && capabilities.has("REQUIRETLS")) return;
+  return new SmtpReply(
+    550,
+    isEncrypted
+      ? "REQUIRETLS support required: the server does not offer it"
+      : "REQUIRETLS support required: the session is not encrypted",
+    { enhanced: "5.7.30" },
+  );
 }

@@ -112,10 +112,11 @@ export class Delivery {
       const hops = countReceived(MessageHeaders.parse(content.head));
       const limit = this.#options.hopLimit ?? 100;
       if (hops > limit) return refuseLoop(job, hops);
+      const isExempt = this.#machine.isExempt?.(job) === true;
       const walk = new HostWalk(job, {
         ...this.#options,
-        sts: await this.#policies(),
-        dane: this.#dane ??= this.#canUseDane(),
+        sts: isExempt ? undefined : await this.#policies(),
+        dane: !isExempt && (this.#dane ??= this.#canUseDane()),
         ...this.#machine,
         content,
         signal,

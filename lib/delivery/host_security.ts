@@ -27,6 +27,7 @@ import type { StsOutcome, StsPolicies } from "../secure_transport/sts_store.ts";
 import {
   type DaneState,
   decideTls,
+  strictTls,
   type StsFacts,
   type TlsSkip,
   type TlsUse,
@@ -75,6 +76,8 @@ export class HostSecurity {
   readonly #init: HostSecurityInit;
   /** Whether the list of hosts is secure. */
   #isSecureList = false;
+  /** Whether the hosts come from the configuration. */
+  #isConfigured = false;
   #sts: StsOutcome = { status: "none" };
 
   constructor(init: HostSecurityInit) {
@@ -83,6 +86,7 @@ export class HostSecurity {
 
   /** The hosts come from the configuration, which counts as secure. */
   useConfigured(): void {
+    this.#isConfigured = true;
     this.#isSecureList = true;
   }
 
@@ -154,12 +158,26 @@ export class HostSecurity {
   ): TlsUse | TlsSkip {
     const { domain, onResult } = this.#init;
     const sts = this.#factsOf(host);
-    const decision = decideTls({ host, domain, configured, dane, sts });
+    const isConfigured = this.#isConfigured;
+    const decision = decideTls({
+      ...{ host, domain, configured, dane, sts, isConfigured },
+    });
     if (decision.action === "skip") {
       const { type: outcome, reason, policy } = decision;
       onResult?.({ destination: domain, host, policy, outcome, reason });
     }
     return decision;
+  }
+
+  /** The TLS with a host for a message that needs TLS all its way; `undefined` if it must not go there. */
+  strict(host: string, use: TlsUse): TlsUse | undefined {
+    return strictTls(use, this.#isSecureList || this.#isListed(host));
+  }
+
+  /** Whether the domain's MTA-STS policy names a host. */
+  #isListed(host: string): boolean {
+    const facts = this.#factsOf(host);
+    return facts !== undefined && facts.mode !== "none" && facts.listsHost;
   }
 
   #factsOf(host: string): StsFacts | undefined {
@@ -194,11 +212,14 @@ export class HostSecurity {
       readonly host: string;
       readonly address: string;
       readonly use: TlsUse;
+      /** What the session used: `"none"` where TLS failed lately. */
+      readonly security?: TlsSecurity | undefined;
     },
     outcome: {
       readonly judge: CertificateJudge;
       /** Whether the session is encrypted. */
       readonly isEncrypted: boolean;
+      /** Why the connection failed, or went on without TLS. */
       readonly error?: SmtpClientError | undefined;
     },
   ): void {
@@ -215,6 +236,8 @@ export class HostSecurity {
         ? typeOfError(error)
         : isEncrypted
         ? undefined
+        : place.security === "none"
+        ? "validation-failure"
         : "starttls-not-supported");
     onResult({
       ...{ destination: domain, host, address, policy: use.policy },

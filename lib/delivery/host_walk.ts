@@ -25,6 +25,7 @@ import type { DaneState, TlsUse } from "../secure_transport/tls_decision.ts";
 import { HostSecurity } from "./host_security.ts";
 import {
   configuredSecurity,
+  isFreeOfPolicies,
   nameOf,
   type Place,
   poolKey,
@@ -36,18 +37,21 @@ import { PathTimes } from "./path_times.ts";
 import { clientTimeouts } from "../client/session.ts";
 import type { SilentHosts } from "./host_memory.ts";
 import {
+  blamesHost,
+  connectFailure,
   isHostFailure,
   isTooManyRecipients,
   judgeFailure,
+  lacksExtension,
   LATE,
   mayEndSession,
+  noRequireTls,
   requiresTlsOrLogin,
   SILENT,
   STOPPED,
   UNREADABLE,
 } from "./outcome.ts";
 import {
-  isLoopbackOrUnspecified,
   literalAddress,
   loopReply,
   orderAddresses,
@@ -55,6 +59,7 @@ import {
 } from "./route.ts";
 import { fittingRecipients } from "../client/sending_plan.ts";
 import { hopPort, type NextHop } from "../client/next_hop.ts";
+import { isLoopbackOrUnspecified } from "../protocol/ip.ts";
 import { hopsOf } from "../spool/envelope.ts";
 
 /** The clock of the memories: the time of day may be set, this one not. */
@@ -127,9 +132,12 @@ export class HostWalk {
     this.#options = options;
     this.#reports = job.recipients.map(() => undefined);
     this.#end = performance.now() + clientTimeouts(options.timeouts).delivery;
-    const { dns, sts, dane, signal, onTlsResult } = options;
+    const { dns, signal, onTlsResult } = options;
+    const isFree = isFreeOfPolicies(job, options, this.#smarthosts);
     this.#security = new HostSecurity({
-      ...{ dns, sts, dane, signal, domain: job.destination },
+      ...{ dns, signal, domain: job.destination },
+      sts: isFree ? undefined : options.sts,
+      dane: options.dane && !isFree,
       onResult: onTlsResult && ((result) => onTlsResult(result, job)),
     });
   }
@@ -224,9 +232,7 @@ export class HostWalk {
   }
 
   /** The addresses of a host, and the TLS that it must have; or why it cannot be used. */
-  async #addresses(
-    hop: NextHop,
-  ): Promise<Usable | SmtpReply> {
+  async #addresses(hop: NextHop): Promise<Usable | SmtpReply> {
     const { host } = hop;
     const literal = literalAddress(`[${host}]`);
     if (literal !== undefined) return this.#usable(hop, [literal]);
@@ -258,9 +264,14 @@ export class HostWalk {
       isConfigured,
     );
     const use = this.#security.decide(hop.host, wanted, dane);
-    return use.action === "use"
-      ? { addresses: reachable, use }
-      : new SmtpReply(451, use.reason, { enhanced: "4.7.5" });
+    if (use.action === "skip") {
+      return new SmtpReply(451, use.reason, { enhanced: "4.7.5" });
+    }
+    if (!this.#job.parameters.requireTls) return { addresses: reachable, use };
+    const strict = this.#security.strict(hop.host, use);
+    return strict === undefined
+      ? noRequireTls(`the name of host "${hop.host}" is not known for sure`)
+      : { addresses: reachable, use: strict };
   }
 
   /**
@@ -320,8 +331,7 @@ export class HostWalk {
         await this.#times.add("connect", this.#connect(settings, place));
     } catch (error) {
       if (!(error instanceof SmtpClientError)) throw error;
-      const { stage, reply, fromPeer } = error;
-      const failure = { stage, reply, fromPeer, broken: !fromPeer };
+      const failure = connectFailure(error, this.#job.parameters);
       this.#fail(failure, { left, place });
       return undefined;
     }
@@ -388,7 +398,7 @@ export class HostWalk {
     const { silent, brokenTls, signal, now = monotonic } = this.#options;
     const { connect, upgrade } = this.#options;
     const judge = this.#security.judgeFor(place.use);
-    const about = { ...place, host: place.hop.host };
+    const about = { ...settings, address: place.address, use: place.use };
     const began = now();
     let heard = false;
     const { onProgress } = settings;
@@ -400,9 +410,9 @@ export class HostWalk {
           onProgress?.(progress);
         },
       }, { ...judge, connect, upgrade });
-      const isEncrypted = client.tls !== undefined;
-      this.#security.connected(about, { judge, isEncrypted });
-      if (client.tlsFailure) brokenTls.remember(settings.host, now());
+      const { tls, tlsFailure: error } = client;
+      this.#security.connected(about, { judge, isEncrypted: !!tls, error });
+      if (error) brokenTls.remember(settings.host, now());
       return client;
     } catch (error) {
       if (error instanceof SmtpClientError) {
@@ -477,6 +487,7 @@ export class HostWalk {
         host: place.hop.host,
         path: this.#times.path(place, client),
         dsnPassedOn: accepted && result.dsnPassedOn,
+        deliverByPassedOn: accepted && result.deliverByPassedOn === true,
       });
       if (!isHostFailure(outcome)) this.#reached = true;
       if (accepted) {
@@ -532,6 +543,13 @@ export class HostWalk {
     facts: { report: RecipientReport; failure: Failure; place: Place },
   ): void {
     const { report, failure, place } = facts;
+    if (lacksExtension(failure)) {
+      // Another host may have what this one lacks, now or later.
+      if (this.#waiting.get(index)?.status !== "deferred") {
+        this.#waiting.set(index, { ...report, status: "failed" });
+      }
+      return;
+    }
     const verdict = judgeFailure(failure, {
       moreHosts: place.moreHosts,
       smarthost: this.#smarthosts !== undefined,
@@ -557,8 +575,10 @@ export class HostWalk {
     host?: string | undefined;
     path?: DeliveryPath;
     dsnPassedOn?: boolean;
+    deliverByPassedOn?: boolean;
   }): RecipientReport {
     const { reply, fromPeer = false, host, dsnPassedOn = false } = facts;
+    const { deliverByPassedOn = false } = facts;
     return {
       path: facts.path ?? this.#times.path(),
       status: reply.isTemporary ? "deferred" : "failed",
@@ -566,6 +586,7 @@ export class HostWalk {
       fromPeer,
       remoteMta: host,
       dsnPassedOn,
+      deliverByPassedOn,
     };
   }
 
@@ -576,9 +597,4 @@ export class HostWalk {
       onState: this.#reportState,
     });
   }
-}
-
-/** Whether a report counts against the destination: a host's reply, or a temporary failure found here. */
-function blamesHost({ fromPeer = false, status }: RecipientReport): boolean {
-  return fromPeer || status === "deferred";
 }

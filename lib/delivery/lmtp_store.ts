@@ -35,6 +35,7 @@ import {
   type Rules,
   whole,
 } from "../options.ts";
+import { atMailbox } from "../protocol/parameters.ts";
 import { SmtpError } from "../protocol/reply.ts";
 import { Underway } from "../store/per_recipient.ts";
 import { ClientPool } from "./pool.ts";
@@ -327,7 +328,7 @@ async function sendOptions(
     data: body.memory === undefined
       ? () => message.chunks()
       : await message.bytes(),
-    parameters: { ...message.parameters, size },
+    parameters: { ...atMailbox(message.parameters), size },
   };
 }
 

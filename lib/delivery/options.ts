@@ -45,6 +45,14 @@ import type {
   MxOutcome,
 } from "../dns/outcome.ts";
 import type { Logger } from "../log.ts";
+import {
+  FORWARDING_RULE,
+  type ForwardingOptions,
+} from "./forwarding_options.ts";
+import {
+  TLS_REPORTS_RULE,
+  type TlsReportOptions,
+} from "../secure_transport/tls_report_options.ts";
 import type { TlsResult } from "../secure_transport/tls_result.ts";
 import { NETWORKS_RULE } from "../net/listen_options.ts";
 import type { DeliveryJob } from "../queue/job.ts";
@@ -122,7 +130,8 @@ export interface DeliveryOptions extends
    * What may demand more of the TLS of hosts than `security`: DANE (RFC 7672),
    * which needs a name server whose answers are validated and believed, and the
    * MTA-STS policy of the domain (RFC 8461). Neither weakens `security`, and
-   * `"none"` stays without TLS.
+   * `"none"` stays without TLS. Where no host meets the demand, mail waits in the
+   * queue. `[]` for neither.
    *
    * @default {["dane", "mta-sts"]}
    */
@@ -199,6 +208,8 @@ export interface DeliveryMachine extends ClientNetwork {
   readonly onTlsResult?:
     | ((result: TlsResult, job: DeliveryJob) => void)
     | undefined;
+  /** Whether a job goes out whatever DANE and MTA-STS demand; never if unset. */
+  readonly isExempt?: ((job: DeliveryJob) => boolean) | undefined;
   /** Logs a fault of a kept policy; nothing is logged if unset. */
   readonly log?: Logger | undefined;
   /** Signs converted content again; nothing does if unset. */
@@ -377,6 +388,16 @@ export interface RelayingOptions extends
    * @default {100}
    */
   maxRecipients?: number | undefined;
+  /**
+   * Reports on the TLS of deliveries, sent to the domains that ask for them
+   * (TLS-RPT, RFC 8460). Default: nothing is counted and no report is sent.
+   */
+  reports?: TlsReportOptions | undefined;
+  /**
+   * What is done with mail from outside that leaves again: senders that are
+   * rewritten (SRS), and seals (ARC). Default: it stays as it is.
+   */
+  forwarding?: ForwardingOptions | undefined;
 }
 
 /** The rules for {@linkcode RelayingOptions}. */
@@ -406,10 +427,12 @@ export const RELAYING_RULES: Rules<RelayingOptions> = {
   chunking: flag,
   longLines: oneOf("keep", "encode"),
   clientCertificate: CERTIFICATE_RULE,
+  forwarding: FORWARDING_RULE,
   hopLimit: whole(1),
   ownNames: NAMES_RULE,
   policies: POLICIES_RULE,
   pool: POOL_RULE,
+  reports: TLS_REPORTS_RULE,
   timeouts: TIMEOUTS_RULE,
   trusted: TRUSTED_RULE,
 };

@@ -21,6 +21,9 @@
  * a failure of the host. A refusal in the greeting is about this client, too:
  * only 521 says that the host never takes mail (RFC 7504 section 3).
  *
+ * A host that lacks DELIVERBY or REQUIRETLS, which a message needs, is passed
+ * over; the message is returned if none has them.
+ *
  * A permanent refusal of a login is deferred: the configured secret is wrong,
  * and all mail would come back. If the end of the content gets no reply, the
  * server may have the message; another host would deliver it twice.
@@ -30,9 +33,10 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1047 | RFC 1047}
  */
 
-import type { Failure } from "../client/error.ts";
+import type { Failure, SmtpClientError } from "../client/error.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import { OVERDUE } from "../queue/job.ts";
+import { OVERDUE, type RecipientReport } from "../queue/job.ts";
 
 /** The action after a failure. */
 export type Verdict = "next" | "defer" | "bounce";
@@ -107,6 +111,14 @@ export function judgeFailure(
   }
 }
 
+/** The statuses of refusals made here, of a host that lacks what a message needs. */
+const LACKING: ReadonlySet<string> = new Set(["5.4.7", "5.7.30"]);
+
+/** Whether a host lacks an extension that this message needs: DELIVERBY or REQUIRETLS. */
+export function lacksExtension({ stage, reply, fromPeer }: Failure): boolean {
+  return stage === "mail" && !fromPeer && LACKING.has(reply.enhanced ?? "");
+}
+
 /**
  * Whether the server wants the recipient in another transaction, because this
  * one has too many.
@@ -172,3 +184,29 @@ export const UNREADABLE: SmtpReply = new SmtpReply(
     enhanced: "4.3.0",
   },
 );
+
+/** Stands where a host cannot carry a message that needs TLS all its way. */
+export function noRequireTls(reason: string): SmtpReply {
+  return new SmtpReply(550, `REQUIRETLS support required: ${reason}`, {
+    enhanced: "5.7.30",
+  });
+}
+
+/** The failure of a session that did not begin. A host without TLS lacks what a message with REQUIRETLS needs. */
+export function connectFailure(
+  { stage, reply, fromPeer }: SmtpClientError,
+  { requireTls }: MailParameters,
+): Failure {
+  if (!requireTls || stage !== "startTls" || reply.enhanced !== "4.7.4") {
+    return { stage, reply, fromPeer, broken: !fromPeer };
+  }
+  const lacking = noRequireTls(reply.lines.join(" "));
+  return { stage: "mail", reply: lacking, fromPeer: false, broken: false };
+}
+
+/** Whether a report counts against the destination: a host's reply, or a temporary failure found here. */
+export function blamesHost(
+  { fromPeer = false, status }: RecipientReport,
+): boolean {
+  return fromPeer || status === "deferred";
+}

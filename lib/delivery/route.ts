@@ -7,7 +7,7 @@
  */
 
 import type { DnsOutcome, MxOutcome, MxRecord } from "../dns/outcome.ts";
-import { isLoopback, parseIp, parseUnmapped } from "../protocol/ip.ts";
+import { parseIp } from "../protocol/ip.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { SmtpReply } from "../protocol/reply.ts";
 
@@ -45,14 +45,6 @@ export function literalAddress(domain: string): string | undefined {
   const address = match?.[1];
   // A name may consist of hexadecimal digits, too.
   return address && parseIp(address) && address;
-}
-
-/** Whether an address belongs to no host on the network: a loopback or unspecified one. */
-export function isLoopbackOrUnspecified(address: string): boolean {
-  if (isLoopback(address)) return true;
-  const bytes = parseUnmapped(address);
-  return bytes !== undefined &&
-    (bytes.length === 4 ? bytes[0] === 0 : bytes.every((byte) => byte === 0));
 }
 
 /**

@@ -3,20 +3,17 @@
  * starts and stops them. Owns the queue and the delivery with its idle sessions.
  * Decides which clients may relay, and nothing about the answers of hosts.
  *
- * Two kinds of deliveries end at this server. A DSN to a sender with a mailbox
- * here goes into the server's own store. A domain whose best host is one of the
+ * Some deliveries end at this server. A DSN to a sender with a mailbox here goes
+ * into the server's own store, and so does mail that was held. A domain whose best host is one of the
  * server's own IP addresses (those that it listens at, and those in `ownNames`)
  * gets no mail from here: the mail would come back.
  */
 
 import { describeError, type Logger, type LogLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
-import { type MailSigner, withoutTop } from "../message/signer.ts";
-import {
-  Message,
-  type MessageStore,
-  type Recipient,
-} from "../message/message.ts";
+import type { MailForwarder } from "../message/forwarder.ts";
+import type { MailSigner } from "../message/signer.ts";
+import type { Message, Recipient } from "../message/message.ts";
 import { type Cidr, parsePeers } from "../net/cidr.ts";
 import {
   canonicalIp,
@@ -36,11 +33,21 @@ import { RelayQueue } from "../queue/queue.ts";
 import type { RelayHooks } from "../queue/options.ts";
 import type { Relay, RelayOptions, Relays } from "../queue/relay.ts";
 import type { Spool, SpoolAddition, SpoolProblem } from "../spool/spool.ts";
-import { hopsOf, type SpoolEntry } from "../spool/envelope.ts";
+import type { SpoolEntry } from "../spool/envelope.ts";
 import type { PeerCertificate } from "../client/options.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { TlsReporter } from "../secure_transport/tls_reporter.ts";
 import type { TlsResult } from "../secure_transport/tls_result.ts";
+import type { Clock } from "../spool/clock.ts";
 import { Delivery } from "./delivery.ts";
+import {
+  type Decided,
+  isDsn,
+  type LocalMail,
+  saveDsn,
+  saveHeld,
+} from "./local_mail.ts";
+import { isTlsReport, startReporting } from "./reporting.ts";
 import { ContentSigning } from "./signing.ts";
 import {
   deliveryOptions,
@@ -82,6 +89,10 @@ export interface RelayServiceContext {
   readonly body: BodyOptions;
   /** Signs mail that leaves; nothing is signed if unset. */
   readonly signer?: MailSigner | undefined;
+  /** Changes mail from outside that leaves; nothing is changed if unset. */
+  readonly forwarder?: MailForwarder | undefined;
+  /** The clock of the queue and of reports. Default: the machine's. */
+  readonly clock?: Clock | undefined;
   readonly log: Logger;
   /** The least level of the records that are made. */
   readonly logLevel: LogLevel;
@@ -103,6 +114,7 @@ export class RelayService {
   /** Replaced at each start: its memories of hosts last for one run. */
   #delivery: Delivery;
   #started: Promise<unknown> | undefined;
+  #reporter: TlsReporter | undefined;
 
   /**
    * Checks the options and opens nothing.
@@ -125,7 +137,7 @@ export class RelayService {
       log: context.log,
       logLevel: context.logLevel,
       deliver: (job, signal) => this.#deliver(job, signal),
-    }, { body: context.body, signer: context.signer });
+    }, context);
     this.relays = this.#queue.relays;
   }
 
@@ -166,11 +178,28 @@ export class RelayService {
    */
   async start(): Promise<void> {
     this.#delivery = this.#newDelivery();
-    this.#started = this.#queue.start();
+    this.#started = this.#start();
     try {
       await this.#started;
     } catch (error) {
       this.#started = undefined;
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { dns, log, clock } = this.#context;
+    const { relays } = this;
+    // Before the queue: its first deliveries count, too.
+    if (this.#options.reports !== undefined) {
+      this.#reporter = await startReporting(this.#options, {
+        ...{ relays, dns, log, clock },
+      });
+    }
+    try {
+      await this.#queue.start();
+    } catch (error) {
+      await this.#reporter?.stop();
       throw error;
     }
   }
@@ -194,6 +223,8 @@ export class RelayService {
       await this.#queue.stop({ graceMs });
     } finally {
       await atMost(QUIT_MS, this.#delivery.close());
+      await this.#reporter?.stop();
+      this.#reporter = undefined;
     }
   }
 
@@ -203,9 +234,9 @@ export class RelayService {
   }
 
   #newDelivery(): Delivery {
-    const { dns, handlers, signer, log } = this.#context;
+    const { dns, handlers, log } = this.#context;
     const { onRelayCertificate, onTlsResult } = handlers;
-    const { spool } = this.#options;
+    const { spool, reports } = this.#options;
     return new Delivery({
       ...deliveryOptions(this.#options),
       hostname: this.#hostname,
@@ -214,10 +245,14 @@ export class RelayService {
       onCertificate: onRelayCertificate &&
         ((peer, job) => this.#judge(peer, job)),
     }, {
-      signing: new ContentSigning(signer, log),
+      signing: new ContentSigning(this.#context, log),
       stsFolder: typeof spool === "string" ? `${spool}/sts` : undefined,
-      onTlsResult: onTlsResult &&
-        ((result, job) => this.#tlsResult(result, job)),
+      ...((onTlsResult || reports) && {
+        onTlsResult: (result, job) => this.#tlsResult(result, job),
+      }),
+      ...(reports && {
+        isExempt: ({ id }) => isTlsReport(this.relays.get(id)),
+      }),
       log,
     });
   }
@@ -227,6 +262,7 @@ export class RelayService {
     signal: AbortSignal,
   ): Promise<DeliveryReport> {
     const { local } = this.#context;
+    if (local !== undefined && job.toStore) return saveHeld(job, local.store);
     if (local !== undefined && isDsn(job)) {
       const decided = await this.#decide(job, local);
       if (decided !== undefined) return this.#deliverDsn(job, decided, local);
@@ -332,11 +368,12 @@ export class RelayService {
     }
   }
 
-  /** Tells the program what became of the TLS of a connection; nothing waits for it. */
+  /** Counts what became of the TLS of a connection, and tells the program; nothing waits for it. */
   #tlsResult(result: TlsResult, { id }: DeliveryJob): void {
     const { handlers, log } = this.#context;
     const relay = this.relays.get(id);
-    if (relay === undefined) return;
+    if (!isTlsReport(relay)) this.#reporter?.add(result);
+    if (relay === undefined || handlers.onTlsResult === undefined) return;
     const tell = async () => await handlers.onTlsResult!(relay, result);
     tell().catch((error) =>
       log({
@@ -422,72 +459,6 @@ async function atMost(ms: number, waiting: Promise<void>): Promise<void> {
   const timer = setTimeout(resolve, ms);
   await Promise.race([waiting, promise]);
   clearTimeout(timer);
-}
-
-/** The server's own mailboxes. */
-export interface LocalMail {
-  /** Whether the domain of an address is the server's, with a store or without. */
-  readonly isOurs: (address: Address) => boolean;
-  /** Whether the server has a mailbox for an address. */
-  readonly isLocal: (address: Address) => boolean;
-  readonly store: MessageStore;
-  /** The addresses that a local one becomes, or the reply that refuses it; `undefined` if it stays what it is. */
-  readonly decide?: (
-    address: Address,
-    size: number,
-  ) => Promise<SmtpReply | readonly Address[] | undefined>;
-}
-
-/** Bytes of a DSN held in memory; a larger one goes to a temporary file. */
-const MEMORY_LIMIT = 1_048_576;
-
-/** What a recipient of a DSN becomes, or the reply that refuses it. */
-type Decided = SmtpReply | readonly Recipient[];
-
-/** Whether a job is a DSN without a route of its own. */
-function isDsn({ from, route }: DeliveryJob): boolean {
-  return from.isNull && hopsOf(route).length === 0;
-}
-
-/**
- * Saves a DSN in the store, and queues it for those elsewhere.
- *
- * @throws {Error} If the store or the queue throws; the queue defers the job then
- */
-async function saveDsn(
-  job: DeliveryJob,
-  { here, away, store, relays }: {
-    readonly here: readonly Recipient[];
-    readonly away: readonly Recipient[];
-    readonly store: MessageStore;
-    readonly relays: Relays;
-  },
-): Promise<void> {
-  if (here.length + away.length === 0) return;
-  const { signed = 0 } = job;
-  const message = new Message({
-    id: job.id,
-    from: job.from,
-    parameters: job.parameters,
-    recipients: [...here, ...away],
-    receivedAt: new Date(job.acceptedAt),
-    isOwn: signed > 0,
-    trace: () => "",
-    body: { memoryLimit: MEMORY_LIMIT },
-  });
-  try {
-    job.onState?.("sending-body");
-    // What stays here is not signed, and what goes on is signed again.
-    for await (const chunk of withoutTop(job.content(), signed)) {
-      await message.body.write(chunk);
-    }
-    if (here.length > 0) {
-      await store.save(message.forRecipients(here), { partial: false });
-    }
-    if (away.length > 0) await relays.add(message, { recipients: away });
-  } finally {
-    await message.discard();
-  }
 }
 
 /** Milliseconds for which the addresses of the machine are cached. */

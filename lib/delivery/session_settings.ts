@@ -75,8 +75,29 @@ export function configuredSecurity(
   isConfigured: boolean,
 ): TlsSecurity {
   const login = loginAt(hop, job, options, isConfigured);
-  return job.route?.security ?? options.security ??
+  const security = job.route?.security ?? options.security ??
     (login ? "verified" : "opportunistic");
+  return declines(job, isConfigured) && security !== "none"
+    ? "opportunistic"
+    : security;
+}
+
+/**
+ * Whether a message asks to be delivered even where TLS fails (RFC 8689 section
+ * 3). A configured next hop keeps its TLS: that protects more than the message.
+ */
+export function declines(job: DeliveryJob, isConfigured: boolean): boolean {
+  return job.declinesTls === true && !isConfigured;
+}
+
+/** Whether neither DANE nor MTA-STS may demand anything: then nothing is asked for them. */
+export function isFreeOfPolicies(
+  job: DeliveryJob,
+  options: SettingsInit,
+  smarthosts: readonly NextHop[] | undefined,
+): boolean {
+  return (job.route?.security ?? options.security) === "none" ||
+    declines(job, smarthosts !== undefined);
 }
 
 /**

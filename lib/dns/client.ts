@@ -34,7 +34,7 @@ import {
   lookupBlocklist,
   type ReverseOutcome,
 } from "./lookups.ts";
-import { normalizeName, pointerName } from "./name.ts";
+import { anyName, normalizeName, pointerName } from "./name.ts";
 import { parseNameServer } from "./name_server.ts";
 import {
   type DnsOutcome,
@@ -167,6 +167,7 @@ const QUERY_RULES: Rules<DnsQueryOptions> = {
   timeoutMs: anyNumber,
   signal: abortSignal,
   secure: flag,
+  anyLabel: flag,
 };
 const ADDRESSES_RULES: Rules<DnsQueryOptions & { families: unknown }> = {
   ...QUERY_RULES,
@@ -287,7 +288,11 @@ export class DnsClient {
     }
     const timeoutMs = checkTimeout(options.timeoutMs ?? this.#timeoutMs);
     options.signal?.throwIfAborted();
-    const asked = type === "PTR" ? pointerName(name) : normalizeName(name);
+    const asked = type === "PTR"
+      ? pointerName(name)
+      : options.anyLabel
+      ? anyName(name)
+      : normalizeName(name);
     const outcome = asked === undefined
       ? notAName(options.secure)
       : await this.#recall({ type, name: asked }, { ...options, timeoutMs });
@@ -486,9 +491,9 @@ function notAName(secure: boolean | undefined): AnyOutcome {
   return secure ? { ...none, secure: false } : none;
 }
 
-/** An outcome that says whether it is validated is another than one that does not. */
+/** An outcome that says whether it is validated is another than one that does not. The name is last: it may have spaces. */
 function keyOf({ type, name }: DnsQuestion, secure: boolean): string {
-  return secure ? `${type} ${name} secure` : `${type} ${name}`;
+  return secure ? `${type}+ ${name}` : `${type} ${name}`;
 }
 
 function checkTimeout(timeoutMs: number): number {

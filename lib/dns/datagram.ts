@@ -23,14 +23,27 @@ import {
 import type { DnsAsk, DnsAskOptions } from "./seams.ts";
 
 /**
- * Asks one question. Requires `allow-net`.
+ * Asks one question. Requires `allow-net` for the name server, and `0.0.0.0:0` or
+ * `[::]:0` to ask over UDP: without that all is asked over TCP.
  *
  * @throws The signal's reason if the signal fired first
  */
 export const askServer: DnsAsk = async (question, options) => {
+  if (!maySendDatagrams(options)) return await askByStream(question, options);
   const message = await askByDatagram(question, options);
   return message.truncated ? await askByStream(question, options) : message;
 };
+
+/**
+ * Whether a port may be opened for the answer.
+ *
+ * Danger: where it may not, `node:dgram` throws outside of any call, which ends the
+ * process. A program that may reach the name server only asks it over TCP.
+ */
+function maySendDatagrams({ server }: DnsAskOptions): boolean {
+  const host = server.address.includes(":") ? "[::]:0" : "0.0.0.0:0";
+  return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+}
 
 function encode(
   question: DnsQuestion,

@@ -32,7 +32,7 @@ import {
 export interface DnsQuestion {
   /** The type of record. */
   readonly type: DnsRecordType;
-  /** The name, as `normalizeName()` returns it. */
+  /** The name, as `normalizeName()` or `anyName()` returns it. */
   readonly name: string;
 }
 

@@ -229,9 +229,10 @@ export class FailOver {
   }
 }
 
-/** Whether the platform refuses a name: an underscore stands inside a label that does not begin with one. */
+/** Whether the platform refuses a name: an underscore stands inside a label that does not begin with one, or it is no host name. */
 function isRefused(name: string): boolean {
-  return /(?:^|\.)[^_.][^.]*_/.test(name);
+  return /(?:^|\.)[^_.][^.]*_/.test(name) ||
+    normalizeName(name) === undefined;
 }
 
 /** The outcome of an answer on the wire. */

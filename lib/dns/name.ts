@@ -5,7 +5,8 @@
  * Never passes anything but letters, digits, hyphens, underscores and dots in
  * either direction. A peer's text after an `@` must not reach the resolver. A
  * name that a third party publishes in DNS must not reach a log, a greeting
- * check or a connection.
+ * check or a connection. The exception is a question that asks for it
+ * (`anyLabel`): macros of SPF make names of the sender's local part.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4 | RFC 1035 section 2.3.4},
  * {@link https://www.rfc-editor.org/rfc/rfc5890#section-2.3 | RFC 5890 section 2.3},
@@ -42,6 +43,26 @@ export function normalizeName(text: string): string | undefined {
   const labels = name.split(".");
   if (!labels.every((label) => LABEL.test(label))) return undefined;
   return /^\d+$/.test(labels[labels.length - 1]!) ? undefined : name;
+}
+
+/** A label of printable ASCII; a space may stand in a local part. */
+const ANY_LABEL = /^[ -~]{1,63}$/;
+
+/**
+ * The name to ask for where labels may have all printable ASCII, in lower case, or
+ * `undefined` if it has an empty label, is too long, or is not ASCII: local parts
+ * beyond ASCII are no labels (RFC 8616 section 4).
+ *
+ * @example The name of a user
+ * ```ts ignore
+ * console.assert(anyName("Ann+x._spf.example.") === "ann+x._spf.example");
+ * ```
+ */
+export function anyName(text: string): string | undefined {
+  const name = text.slice(0, MAX_NAME + 2).replace(/\.$/, "");
+  if (name.length > MAX_NAME) return undefined;
+  const isName = name.split(".").every((label) => ANY_LABEL.test(label));
+  return isName ? name.toLowerCase() : undefined;
 }
 
 /**

@@ -199,6 +199,14 @@ export interface DnsQueryOptions {
    * @default {false}
    */
   secure?: boolean | undefined;
+  /**
+   * Whether labels may have all printable ASCII, as in a name that an SPF macro
+   * makes of a local part (RFC 7208 section 7). Other names than ASCII are no
+   * names then. Without effect on PTR.
+   *
+   * @default {false}
+   */
+  anyLabel?: boolean | undefined;
 }
 
 /** The part of a client that asks questions; a test can implement it with a table. */

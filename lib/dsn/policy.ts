@@ -4,13 +4,15 @@
  * a DSN. Pure.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4.1 | RFC 3461 sections 4.1}
- * and {@link https://www.rfc-editor.org/rfc/rfc3461#section-5.2 | 5.2}
+ * and {@link https://www.rfc-editor.org/rfc/rfc3461#section-5.2 | 5.2},
+ * {@link https://www.rfc-editor.org/rfc/rfc2852#section-4.1 | RFC 2852 section 4.1}
  */
 
-import type {
-  EnvelopeRecipient,
-  RecipientProgress,
-  SpoolEntry,
+import {
+  type EnvelopeRecipient,
+  noticeTime,
+  type RecipientProgress,
+  type SpoolEntry,
 } from "../spool/envelope.ts";
 
 /** The event that a DSN reports. */
@@ -41,7 +43,10 @@ export function openReports(entry: SpoolEntry): OpenReports {
     } else if (
       progress.status === "relayed" || progress.status === "delivered"
     ) {
-      if (wants(recipient, "SUCCESS")) succeeded.push(index);
+      // BY asks for it (RFC 2852 section 4.1.4).
+      const isTraced = progress.status === "relayed" &&
+        entry.envelope.parameters.by !== undefined && mayHear(recipient);
+      if (isTraced || wants(recipient, "SUCCESS")) succeeded.push(index);
     }
   });
   return { failed, toReturn, succeeded };
@@ -64,10 +69,14 @@ export function delayedRecipients(
   isStuck: boolean,
 ): readonly number[] {
   const delayed: number[] = [];
+  // BY asks for a notice, whatever was tried (RFC 2852 section 4.1.3).
+  const isPromised = noticeTime(entry.envelope) !== undefined;
   eachRecipient(entry, (recipient, progress, index) => {
     const { status, attempts } = progress;
-    if (status !== "pending" || (attempts === 0 && !isStuck)) return;
-    if (wants(recipient, "DELAY")) delayed.push(index);
+    const isLate = isStuck || isPromised || attempts > 0;
+    if (status !== "pending" || !isLate) return;
+    const isDue = isPromised ? mayHear(recipient) : wants(recipient, "DELAY");
+    if (isDue) delayed.push(index);
   });
   return delayed;
 }
@@ -86,6 +95,11 @@ function eachRecipient(
   for (const [index, recipient] of entry.envelope.recipients.entries()) {
     action(recipient, entry.progress.recipients[index]!, index);
   }
+}
+
+/** Whether NOTIFY permits any DSN. */
+function mayHear({ parameters }: EnvelopeRecipient): boolean {
+  return parameters.notify?.includes("NEVER") !== true;
 }
 
 /** Whether NOTIFY permits a DSN of this kind; without NOTIFY, all but success. */

@@ -11,7 +11,9 @@
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-6.3 | RFC 3461 section 6.3},
  * {@link https://www.rfc-editor.org/rfc/rfc6522 | RFC 6522},
  * {@link https://www.rfc-editor.org/rfc/rfc6533 | RFC 6533},
- * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834}
+ * {@link https://www.rfc-editor.org/rfc/rfc3834 | RFC 3834},
+ * {@link https://www.rfc-editor.org/rfc/rfc2852#section-5 | RFC 2852 section 5} (Deliver-By-Date),
+ * {@link https://www.rfc-editor.org/rfc/rfc4865#section-5 | RFC 4865 section 5} (Future-Release-Request)
  */
 
 import { concat, isAscii } from "../protocol/bytes.ts";
@@ -79,6 +81,10 @@ export interface DeliveryStatus {
   readonly envid?: string | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly arrivedAt: number;
+  /** When it was to be delivered by, in milliseconds since 1970 (RFC 2852). */
+  readonly deliverBy?: number | undefined;
+  /** What HOLDFOR or HOLDUNTIL asked for, as `"for; 60"` (RFC 4865). */
+  readonly release?: string | undefined;
   readonly recipients: readonly StatusRecipient[];
 }
 
@@ -221,7 +227,7 @@ function explain(init: DsnInit): string {
   const lines = [
     `This is the mail server at ${host}.`,
     "",
-    ...INTRODUCTIONS[init.kind],
+    ...introduction(init),
   ];
   for (const { address, answer, retryUntil } of init.status.recipients) {
     // Only a reply is attributed to the host; a failure found here is not.
@@ -237,6 +243,22 @@ function explain(init: DsnInit): string {
   const what = init.isWhole ? "your message" : "the header of your message";
   lines.push("", `A report for mail programs and ${what} follow.`);
   return `${lines.join("\r\n")}\r\n`;
+}
+
+/** What the notice is about. */
+function introduction({ kind, status }: DsnInit): readonly string[] {
+  const { deliverBy, recipients } = status;
+  if (deliverBy === undefined) return INTRODUCTIONS[kind];
+  const time = formatDate(deliverBy, 0);
+  if (kind === "succeeded") {
+    return recipients.some(({ action }) => action === "relayed")
+      ? [
+        "Your message has been delivered to the recipients below, or passed on",
+        `to another server. It was to be delivered by ${time}.`,
+      ]
+      : INTRODUCTIONS[kind];
+  }
+  return [...INTRODUCTIONS[kind], `It was to be delivered by ${time}.`];
 }
 
 const INTRODUCTIONS: Readonly<Record<DsnKind, readonly string[]>> = {
@@ -282,6 +304,13 @@ function messageFields(status: DeliveryStatus): Field[] {
   }
   fields.push(["Reporting-MTA", `dns; ${status.reportingMta}`]);
   fields.push(["Arrival-Date", formatDate(status.arrivedAt, 0)]);
+  const { deliverBy, release } = status;
+  if (deliverBy !== undefined) {
+    fields.push(["Deliver-By-Date", formatDate(deliverBy, 0)]);
+  }
+  if (release !== undefined) {
+    fields.push(["Future-Release-Request", release]);
+  }
   return fields;
 }
 

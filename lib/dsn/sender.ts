@@ -9,10 +9,17 @@ import { asciiMailbox } from "../protocol/domain.ts";
 import { MAX_LINE } from "../protocol/folding.ts";
 import { makeDsn, reduceDsn, type StatusRecipient } from "./report.ts";
 import { findHeaderEnd } from "../protocol/headers.ts";
+import type { MailForwarder } from "../message/forwarder.ts";
 import { type MailSigner, signedBytes } from "../message/signer.ts";
 import type { DsnKind } from "./policy.ts";
 import type { Spool, SpoolAddition } from "../spool/spool.ts";
-import type { RecipientAnswer, SpoolEntry } from "../spool/envelope.ts";
+import type { MailParameters } from "../protocol/parameters.ts";
+import {
+  noticeTime,
+  type RecipientAnswer,
+  returnTime,
+  type SpoolEntry,
+} from "../spool/envelope.ts";
 
 /** Bytes of a header block that a DSN returns. */
 const HEADER_LIMIT = 64 * 1024;
@@ -32,6 +39,8 @@ export interface DsnSenderInit {
   readonly newId: () => string;
   /** Signs the DSNs; if unset, they are not signed. */
   readonly signer?: MailSigner | undefined;
+  /** Knows the senders that forwarding has rewritten; if unset, none is. */
+  readonly forwarder?: Pick<MailForwarder, "returnPath"> | undefined;
 }
 
 /** The report that a DSN is to make. */
@@ -58,7 +67,8 @@ export class DsnSender {
     request: DsnRequest,
   ): Promise<SpoolAddition> {
     const { envelope } = entry;
-    const { hostname, from, newId, signer } = this.#init;
+    const { hostname, from, newId, signer, forwarder } = this.#init;
+    const to = forwarder?.returnPath(envelope.from) ?? envelope.from;
     const id = newId();
     const { kind, now } = request;
     let isWhole = this.#isWholeReturned(entry, kind);
@@ -70,7 +80,7 @@ export class DsnSender {
     }
     const dsn = makeDsn({
       kind,
-      to: envelope.from,
+      to,
       from,
       now,
       unique: id,
@@ -78,6 +88,8 @@ export class DsnSender {
         reportingMta: hostname,
         envid: envelope.parameters.envid,
         arrivedAt: envelope.acceptedAt,
+        deliverBy: envelope.options.deliverBy,
+        release: releaseOf(envelope.parameters),
         recipients: request.indices.map((index) =>
           statusOf(entry, index, request)
         ),
@@ -94,9 +106,11 @@ export class DsnSender {
         parameters: {
           ...(dsn.eightBit ? { body: "8BITMIME" } : {}),
           ...(dsn.smtpUtf8 ? { smtpUtf8: true } : {}),
+          // What needs TLS is not told without it (RFC 8689 section 5).
+          ...(envelope.parameters.requireTls ? { requireTls: true } : {}),
         },
         recipients: [{
-          address: asciiMailbox(envelope.from),
+          address: asciiMailbox(to),
           parameters: NEVER,
         }],
         size: bytes.length,
@@ -140,8 +154,10 @@ export class DsnSender {
 
   #isWholeReturned(entry: SpoolEntry, kind: DsnKind): boolean {
     const { parameters, size } = entry.envelope;
-    // A binary message cannot be part of a message of lines.
-    return kind === "failed" && parameters.ret === "FULL" &&
+    // A binary message cannot be part of a message of lines, and what needs TLS
+    // is not sent back (RFC 8689 section 5).
+    return parameters.requireTls !== true && kind === "failed" &&
+      parameters.ret === "FULL" &&
       parameters.body !== "BINARYMIME" && size <= this.#init.returnLimit;
   }
 
@@ -188,6 +204,14 @@ function hasLongBodyLines(bytes: Uint8Array): boolean {
   }
 }
 
+/** What HOLDFOR or HOLDUNTIL asked for; `undefined` if the message was not held. */
+function releaseOf(
+  { holdFor, holdUntil }: MailParameters,
+): string | undefined {
+  if (holdFor !== undefined) return `for; ${holdFor}`;
+  return holdUntil === undefined ? undefined : `until; ${holdUntil}`;
+}
+
 function statusOf(
   entry: SpoolEntry,
   index: number,
@@ -198,15 +222,25 @@ function statusOf(
   const { kind, expiresAt } = request;
   const common = { address, parameters };
   if (kind === "delayed") {
-    return { ...common, action: "delayed", answer, retryUntil: expiresAt };
+    const isPromised = noticeTime(entry.envelope) !== undefined;
+    return {
+      ...common,
+      action: "delayed",
+      answer: isPromised ? { ...answer, status: "4.4.7" } : answer,
+      retryUntil: expiresAt,
+    };
   }
   if (kind === "failed") {
     // The last refusal was temporary: the message has expired.
     const isExpired = answer.status.startsWith("4");
+    // BY asked for the return: there is nothing to wait for (RFC 2852 section 4.1.2).
+    const expired = request.now >= returnTime(entry.envelope)
+      ? "5.4.7"
+      : "4.4.7";
     return {
       ...common,
       action: "failed",
-      answer: isExpired ? { ...answer, status: "4.4.7" } : answer,
+      answer: isExpired ? { ...answer, status: expired } : answer,
     };
   }
   const action = status === "delivered" ? "delivered" : "relayed";

@@ -94,7 +94,7 @@ export class Message {
   readonly id: string;
   /** The reverse-path; `from.isNull` for a bounce. */
   readonly from: Address;
-  /** The parameters SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH of MAIL FROM. */
+  /** The parameters of MAIL FROM: SIZE, BODY, RET, HOLDFOR, BY, REQUIRETLS and others. */
   readonly parameters: MailParameters;
   /** All accepted recipients with their parameters, in the client's order. */
   readonly recipients: readonly Recipient[];

@@ -10,6 +10,7 @@
 import type { MailParameterRules } from "./parameters.ts";
 import { RecentAddresses, RecentLines } from "./parse_cache.ts";
 import { SmtpReply } from "./reply.ts";
+import { MAX_HOLD } from "./timing.ts";
 import { XCLIENT_ATTRIBUTES } from "./xclient.ts";
 
 /** The extensions that can be switched off, by EHLO keyword. */
@@ -23,14 +24,24 @@ export type ExtensionKeyword =
   | "ENHANCEDSTATUSCODES"
   | "DSN"
   | "LIMITS"
+  | "FUTURERELEASE"
+  | "DELIVERBY"
+  | "REQUIRETLS"
   | "HELP";
+
+/** What the lines of the EHLO reply are made of. */
+interface LineFacts extends CapabilityInit, ConnectionOffer {}
 
 /**
  * The line of each extension in the EHLO reply, in order; `undefined` for HELP,
- * whose line comes last.
+ * whose line comes last. A line that is `undefined` is not offered to this
+ * client.
  */
 const LINES: Readonly<
-  Record<ExtensionKeyword, ((offer: CapabilityInit) => string) | undefined>
+  Record<
+    ExtensionKeyword,
+    ((offer: LineFacts) => string | undefined) | undefined
+  >
 > = {
   PIPELINING: () => "PIPELINING",
   SIZE: ({ maxSize }) => `SIZE ${maxSize}`,
@@ -41,6 +52,10 @@ const LINES: Readonly<
   ENHANCEDSTATUSCODES: () => "ENHANCEDSTATUSCODES",
   DSN: () => "DSN",
   LIMITS: ({ maxRecipients }) => `LIMITS RCPTMAX=${maxRecipients}`,
+  FUTURERELEASE: ({ latestRelease }) =>
+    latestRelease && `FUTURERELEASE ${MAX_HOLD} ${latestRelease}`,
+  DELIVERBY: () => "DELIVERBY",
+  REQUIRETLS: ({ tls }) => tls ? "REQUIRETLS" : undefined,
   HELP: undefined,
 };
 
@@ -61,6 +76,8 @@ export interface CapabilityInit {
   readonly disabled?: readonly ExtensionKeyword[];
   /** Whether a handler answers EXPN. */
   readonly expand?: boolean;
+  /** Whether there is a queue that can hold messages; without it FUTURERELEASE is off. */
+  readonly canHold?: boolean;
 }
 
 /** The part of the offer that depends on the connection. */
@@ -71,12 +88,24 @@ export interface ConnectionOffer {
   readonly mechanisms: readonly string[];
   /** Whether the client may send XCLIENT. */
   readonly xclient?: boolean;
+  /** Whether the connection is encrypted. */
+  readonly tls?: boolean;
+  /** The latest time of release, if the client may have messages held. */
+  readonly latestRelease?: string | undefined;
+}
+
+/** The client that sends MAIL. */
+export interface MailClient {
+  /** Whether the connection is encrypted. */
+  readonly tls: boolean;
+  /** Whether the client may have messages held. */
+  readonly mayHold: boolean;
 }
 
 /** The extensions that one listener offers. */
 export class Capabilities {
-  /** The parameters that MAIL may have. AUTH= is known on every listener that may offer AUTH. */
-  readonly mailRules: MailParameterRules;
+  /** The parameters that MAIL may have, by what the client may. */
+  readonly #mailRules: readonly MailParameterRules[];
   /** Recent commands, by line. */
   readonly commands: RecentLines = new RecentLines();
   /** Recent senders, by the argument of MAIL. */
@@ -97,15 +126,27 @@ export class Capabilities {
     for (const keyword of init.disabled ?? []) on.delete(keyword);
     // BINARYMIME needs BDAT (RFC 3030 section 3).
     if (!on.has("CHUNKING")) on.delete("BINARYMIME");
+    if (init.canHold !== true) on.delete("FUTURERELEASE");
     this.#on = on;
-    this.mailRules = {
+    const common = {
       size: on.has("SIZE"),
       eightBitMime: on.has("8BITMIME"),
       binaryMime: on.has("BINARYMIME"),
       smtpUtf8: on.has("SMTPUTF8"),
       dsn: on.has("DSN"),
       auth,
+      deliverBy: on.has("DELIVERBY"),
     };
+    this.#mailRules = [0, 1, 2, 3].map((bits) => ({
+      ...common,
+      requireTls: (bits & 1) > 0 && on.has("REQUIRETLS"),
+      futureRelease: (bits & 2) > 0 && on.has("FUTURERELEASE"),
+    }));
+  }
+
+  /** The parameters that MAIL of a client may have. AUTH= is known on every listener that may offer AUTH. */
+  mailRules({ tls, mayHold }: MailClient): MailParameterRules {
+    return this.#mailRules[(tls ? 1 : 0) + (mayHold ? 2 : 0)]!;
   }
 
   /** Whether the extension is on. */
@@ -113,9 +154,13 @@ export class Capabilities {
     return this.#on.has(keyword);
   }
 
-  /** The reply to EHLO or LHLO. Cached for each {@linkcode ConnectionOffer}. */
+  /** The reply to EHLO or LHLO. Cached for each {@linkcode ConnectionOffer} without a time. */
   helloReply(offer: ConnectionOffer): SmtpReply {
-    const key = `${offer.startTls} ${offer.xclient} ${offer.mechanisms}`;
+    if (offer.latestRelease !== undefined && this.has("FUTURERELEASE")) {
+      return new SmtpReply(250, this.#lines(offer));
+    }
+    const { startTls, xclient, mechanisms, tls } = offer;
+    const key = `${startTls} ${xclient} ${tls} ${mechanisms}`;
     let reply = this.#replies.get(key);
     if (reply === undefined) {
       reply = new SmtpReply(250, this.#lines(offer));
@@ -127,9 +172,10 @@ export class Capabilities {
   #lines(offer: ConnectionOffer): string[] {
     const { hostname, expand } = this.#init;
     const lines = [hostname];
+    const facts = { ...this.#init, ...offer };
     for (const keyword of this.#on) {
-      const line = LINES[keyword];
-      if (line !== undefined) lines.push(line(this.#init));
+      const line = LINES[keyword]?.(facts);
+      if (line !== undefined) lines.push(line);
     }
     if (expand) lines.push("EXPN");
     if (offer.startTls) lines.push("STARTTLS");

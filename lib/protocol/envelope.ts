@@ -50,7 +50,7 @@ export interface Recipient {
 export interface Envelope {
   /** The reverse-path; `from.isNull` for a bounce. */
   readonly from: Address;
-  /** The parameters of MAIL: SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH. */
+  /** The parameters of MAIL: SIZE, BODY, RET, HOLDFOR, BY, REQUIRETLS and others. */
   readonly parameters: MailParameters;
   /** The recipients accepted so far, in order of RCPT. The list grows with each. */
   readonly recipients: readonly Recipient[];

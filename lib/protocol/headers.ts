@@ -429,8 +429,8 @@ function skipName(block: Uint8Array, from: number): number {
 
 /** Whether a block begins with the `From ` line of an mbox, and not with a field. */
 function isMboxFrom(block: Uint8Array): boolean {
-  return MBOX_FROM.test(byteDecoder.decode(block.subarray(0, 6))) &&
-    fieldAt(block, 0) === undefined;
+  return fieldAt(block, 0) === undefined &&
+    MBOX_FROM.test(byteDecoder.decode(block.subarray(0, 6)));
 }
 
 /** The name in lower case, for comparison. */

@@ -172,6 +172,14 @@ export function isLoopback(address: string): boolean {
   return bytes[15] === 1 && bytes.slice(0, 15).every((byte) => byte === 0);
 }
 
+/** Whether an address belongs to no host on the network: a loopback or unspecified one. */
+export function isLoopbackOrUnspecified(address: string): boolean {
+  if (isLoopback(address)) return true;
+  const bytes = parseUnmapped(address);
+  return bytes !== undefined &&
+    (bytes.length === 4 ? bytes[0] === 0 : bytes.every((byte) => byte === 0));
+}
+
 /**
  * The reversed labels of an address, to be followed by a zone: bytes for IPv4,
  * nibbles for IPv6 (RFC 3596 section 2.5, RFC 5782 section 2.4).

@@ -18,6 +18,7 @@ import {
 } from "../options.ts";
 import { Address } from "./address.ts";
 import type { MailParameters, RcptParameters } from "./parameters.ts";
+import { isDeliverBy, MAX_HOLD, parseReleaseTime } from "./timing.ts";
 
 /** The rule for an address or the text of one. */
 export const ADDRESS_RULE: Rule = where(
@@ -32,6 +33,17 @@ const MAIL_RULES: Rules<MailParameters> = {
   ret: oneOf("FULL", "HDRS"),
   envid: text(),
   auth: text(),
+  holdFor: whole(1, MAX_HOLD),
+  holdUntil: where(
+    'a date and time, as "2027-01-01T08:00:00Z"',
+    (value) =>
+      typeof value === "string" && parseReleaseTime(value) !== undefined,
+  ),
+  by: where(
+    '{ seconds, mode: "return" | "notify" }, with seconds above 0 for "return"',
+    isDeliverBy,
+  ),
+  requireTls: where("true", (value) => value === true),
 };
 
 /** The rule for the parameters of MAIL inside other options. */

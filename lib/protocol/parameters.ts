@@ -10,14 +10,18 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1870 | RFC 1870},
  * {@link https://www.rfc-editor.org/rfc/rfc6152 | RFC 6152},
  * {@link https://www.rfc-editor.org/rfc/rfc3030 | RFC 3030},
+ * {@link https://www.rfc-editor.org/rfc/rfc2852#section-4 | RFC 2852 section 4},
  * {@link https://www.rfc-editor.org/rfc/rfc3461#section-4 | RFC 3461 section 4},
+ * {@link https://www.rfc-editor.org/rfc/rfc4865#section-4 | RFC 4865 section 4},
  * {@link https://www.rfc-editor.org/rfc/rfc4954#section-5 | RFC 4954 section 5},
  * {@link https://www.rfc-editor.org/rfc/rfc6531#section-3.4 | RFC 6531 section 3.4},
- * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3}
+ * {@link https://www.rfc-editor.org/rfc/rfc6533#section-3 | RFC 6533 section 3},
+ * {@link https://www.rfc-editor.org/rfc/rfc8689#section-2 | RFC 8689 section 2}
  */
 
 import { parsePath } from "./address.ts";
 import { isBlank } from "./bytes.ts";
+import { type DeliverBy, parseReleaseTime, readBy } from "./timing.ts";
 import {
   doubleParameter,
   malformedParameter,
@@ -39,6 +43,7 @@ const EMPTY_AUTH = /^([Aa][Uu][Tt][Hh])=()$/;
 const SIZE = /^\d{1,20}$/;
 const BODY = /^(?:7BIT|8BITMIME|BINARYMIME)$/;
 const RET = /^(?:FULL|HDRS)$/;
+const HOLD_FOR = /^\d{1,9}$/;
 const NOTIFY =
   /^(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)$/;
 const ADDRESS_TYPE = /^[a-z\d!#$%&'*+\-/=?^_`{|}~]+$/i;
@@ -64,6 +69,17 @@ export interface MailParameters {
   readonly envid?: string;
   /** AUTH=, xtext decoded; "<>" if so given, or if it is not a mailbox (RFC 4954 section 5). */
   readonly auth?: string;
+  /**
+   * HOLDFOR: seconds for which the message is held before it is delivered (RFC
+   * 4865), up to 30 days. Not beside `holdUntil`. A store that a handler has chosen for it gets its copy at once.
+   */
+  readonly holdFor?: number;
+  /** HOLDUNTIL: the time up to which it is held, as `"2027-01-01T08:00:00Z"`, at most 30 days ahead (RFC 4865). */
+  readonly holdUntil?: string;
+  /** BY: the time in which it is to be delivered, and what happens afterwards (RFC 2852). */
+  readonly by?: DeliverBy;
+  /** Set if REQUIRETLS was given: it goes to other hosts over verified TLS only (RFC 8689). */
+  readonly requireTls?: true;
 }
 
 /** The parameters that RCPT TO may have after the address. */
@@ -88,6 +104,12 @@ export interface MailParameterRules {
   readonly dsn: boolean;
   /** AUTH: AUTH=mailbox (RFC 4954). */
   readonly auth: boolean;
+  /** FUTURERELEASE: HOLDFOR and HOLDUNTIL (RFC 4865). */
+  readonly futureRelease: boolean;
+  /** DELIVERBY: BY (RFC 2852). */
+  readonly deliverBy: boolean;
+  /** REQUIRETLS (RFC 8689). */
+  readonly requireTls: boolean;
 }
 
 /** The parameters of RCPT that the server offers. */
@@ -189,6 +211,40 @@ const MAIL: Table<MailParameters, MailParameterRules> = {
     read: readAuth,
     merge: same,
     print: (auth) => auth === "<>" ? "=<>" : `=${encodeXtext(auth)}`,
+  },
+  holdFor: {
+    keyword: "HOLDFOR",
+    isOffered: (rules) => rules.futureRelease,
+    ifNotOffered: "refuse",
+    read: (text = "") => HOLD_FOR.test(text) ? Number(text) : undefined,
+    merge: same,
+    print: (seconds) => `=${seconds}`,
+  },
+  holdUntil: {
+    keyword: "HOLDUNTIL",
+    isOffered: (rules) => rules.futureRelease,
+    ifNotOffered: "refuse",
+    read: (text = "") =>
+      parseReleaseTime(text) === undefined ? undefined : text,
+    merge: same,
+    print: (time) => `=${time}`,
+  },
+  by: {
+    keyword: "BY",
+    isOffered: (rules) => rules.deliverBy,
+    ifNotOffered: "refuse",
+    read: readBy,
+    merge: once,
+    print: ({ seconds, mode, trace }) =>
+      `=${seconds};${mode === "return" ? "R" : "N"}${trace ? "T" : ""}`,
+  },
+  requireTls: {
+    keyword: "REQUIRETLS",
+    isOffered: (rules) => rules.requireTls,
+    ifNotOffered: "refuse",
+    read: (text) => text === undefined ? true : undefined,
+    merge: same,
+    print: () => "",
   },
 };
 
@@ -412,6 +468,16 @@ function readUnicodeAddress(
     return right ? String.fromCodePoint(code) : "";
   });
   return right && !CONTROL_OR_HALF.test(address) ? address : undefined;
+}
+
+/**
+ * The parameters without those that are about the way of a message: at its
+ * mailbox it has been held, is in time, and goes no further.
+ */
+export function atMailbox(parameters: MailParameters): MailParameters {
+  const { holdFor, holdUntil, by, requireTls, ...others } = parameters;
+  const isPlain = holdFor ?? holdUntil ?? by ?? requireTls;
+  return isPlain === undefined ? parameters : others;
 }
 
 /**

@@ -88,6 +88,8 @@ const TABLE = {
   refusedSender: [550, "5.7.1", "Sender refused"],
   refusedRecipient: [550, "5.1.1", "Recipient refused"],
   noSuchUser: [550, "5.1.1", "No such user"],
+  returnExpired: [550, "5.1.1", "This address for bounces has expired"],
+  bouncesOnly: [550, "5.7.1", "Only bounces may go to this address"],
   noSuchList: [550, "5.1.1", "No such mailing list"],
   refusedMessage: [554, "5.7.1", "Message refused"],
   refusedHeaders: [554, "5.7.1", "Message refused for its header"],
@@ -139,6 +141,13 @@ const TABLE = {
 
   // Parameters.
   noSpaceAfterPath: [501, "5.5.4", "Space required after the path"],
+  holdTwice: [501, "5.5.4", "HOLDFOR and HOLDUNTIL given together"],
+  holdPast: [501, "5.5.4", "The time of release is not in the future"],
+  holdBeyondBy: [
+    501,
+    "5.5.4",
+    "The message would be released after the time of BY",
+  ],
   wantXclient: [501, "5.5.4", "Syntax: XCLIENT attribute=value..."],
 
   // Local recipients.
@@ -147,6 +156,11 @@ const TABLE = {
   aliasTooLarge: [451, "4.3.5", "This address has too many aliases"],
 
   // Temporary and permanent failures.
+  deliveredLate: [
+    554,
+    "5.4.7",
+    "The time of BY has passed before the message was complete",
+  ],
   localError: [451, "4.3.0", "Local error in processing, try again"],
   storageFull: [452, "4.3.1", "Insufficient system storage"],
   overQuota: [552, "5.2.2", "Message is larger than the mailbox may be"],
@@ -356,6 +370,20 @@ export function doubleParameter(keyword: string): SmtpReply {
 export function unknownParameter(keyword: string): SmtpReply {
   const text = `Parameter ${shown(keyword)} is not recognized here`;
   return make(555, "5.5.4", text);
+}
+
+/**
+ * The reply to a message that is to be held for too long.
+ *
+ * @param seconds The longest time
+ * @param latest The latest time of release
+ */
+export function holdRefused(seconds: number, latest: string): SmtpReply {
+  return make(
+    501,
+    "5.5.4",
+    `Held for ${seconds} seconds at most, until ${latest}`,
+  );
 }
 
 /** A peer's keyword in the form for a reply: short, and ASCII. */

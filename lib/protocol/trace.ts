@@ -22,7 +22,8 @@ const MONTHS = [
   ...["Jan", "Feb", "Mar", "Apr", "May", "Jun"],
   ...["Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
 ] as const;
-const DAY_MS = 86_400_000;
+/** Milliseconds of a day. */
+export const DAY_MS = 86_400_000;
 /** Midnight, 1 January of the years 1900 and 10000: the range of the date syntax. */
 const FIRST_MS = -2_208_988_800_000;
 const END_MS = 253_402_300_800_000;
@@ -196,7 +197,9 @@ export function countReceived(headers: MessageHeaders): number {
  * Year, month from 0 and day of the month for a day counted from 1970, in the
  * Gregorian calendar.
  */
-function civil(days: number): { year: number; month: number; day: number } {
+export function civil(
+  days: number,
+): { year: number; month: number; day: number } {
   // Counted from 1 March of the year 0, the leap day is the last of its year,
   // its century and its 400 years.
   const sinceMarch = days + 719_468;
@@ -214,7 +217,8 @@ function civil(days: number): { year: number; month: number; day: number } {
   return { year: yearOfEra + era * 400 + (month < 2 ? 1 : 0), month, day };
 }
 
-function pad(value: number): string {
+/** Two digits. */
+export function pad(value: number): string {
   return String(value).padStart(2, "0");
 }
 

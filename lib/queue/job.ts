@@ -46,8 +46,14 @@ export interface DeliveryJob {
   readonly size: number;
   /** Bytes on top of the content that are the server's own signatures. Default: none. */
   readonly signed?: number | undefined;
+  /** Bytes on top of the content that are the server's seal (ARC). Default: none. */
+  readonly sealed?: number | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
+  /** Whether it goes into the server's own store. Default: to other hosts. */
+  readonly toStore?: boolean | undefined;
+  /** Whether the message says `TLS-Required: No` (RFC 8689). Default: it does not. */
+  readonly declinesTls?: boolean | undefined;
   /** Number of this try, 1 for the first. */
   readonly attempt: number;
   /** The content with CRLF line ends. Each call starts at the beginning: one call for each host. */
@@ -130,6 +136,8 @@ export interface RecipientReport {
    * it is responsible for reporting now (RFC 3461 section 5.2.2).
    */
   readonly dsnPassedOn?: boolean | undefined;
+  /** For `"delivered"`: whether the next hop got BY, and so sees to the time of delivery (RFC 2852). */
+  readonly deliverByPassedOn?: boolean | undefined;
   /** For `"delivered"`: whether the message is in the recipient's mailbox, not at another hop. */
   readonly inMailbox?: boolean | undefined;
   /** How the message went to the host that decided the status. */

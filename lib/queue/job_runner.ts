@@ -21,12 +21,17 @@ import { expiresAt, type RelayGroup, type RelayTask } from "./tasks.ts";
 import { RetrySchedule } from "./schedule.ts";
 import { logDelivery, logFault, logUnreachable } from "./log.ts";
 import { SpoolError } from "../spool/spool.ts";
+import type { MailParameters, RcptParameters } from "../protocol/parameters.ts";
+import type { DeliverBy } from "../protocol/timing.ts";
 import {
   plainRoute,
   type Progress,
   type RecipientAnswer,
   type RecipientResult,
+  returnTime,
   routeOf,
+  type SpoolEntry,
+  type StoredEnvelope,
 } from "../spool/envelope.ts";
 
 /** The inputs of a run. */
@@ -63,7 +68,12 @@ export class JobRunner {
     const indices = group.pending();
     if (indices.length === 0) return NOTHING_LEARNED;
     const { clock } = this.#config;
-    const queueMs = clock.now() - task.entry.envelope.acceptedAt;
+    const now = clock.now();
+    // After this time it must not be delivered any more (RFC 2852).
+    if (now >= returnTime(task.entry.envelope)) {
+      return this.#tooLate(task, { indices, now });
+    }
+    const queueMs = now - task.entry.envelope.acceptedAt;
     const report = await this.#report(group, indices, run);
     if (report === undefined || task.removed) return NOTHING_LEARNED;
     // A recipient that was undecided when the delivery was aborted has had no
@@ -95,6 +105,19 @@ export class JobRunner {
       outcome: report.destinationFailed ? "destination-failed" : "answered",
       results,
     };
+  }
+
+  /** The results without a delivery, for a message that would come too late. */
+  #tooLate(
+    task: RelayTask,
+    given: { readonly indices: readonly number[]; readonly now: number },
+  ): JobResult {
+    const { entry } = task;
+    const results = expiryResults(entry, given.indices, given.now);
+    for (const result of results) {
+      logDelivery(this.#config, entry, result, { isExpired: true });
+    }
+    return { outcome: "unknown", results };
   }
 
   /** The report of a delivery; `undefined` if it was aborted before it reported. */
@@ -154,14 +177,14 @@ export class JobRunner {
   ): Promise<DeliveryJob> {
     const { task, destination } = group;
     const { envelope, progress } = task.entry;
-    const { id, size, signed, acceptedAt, parameters, from } = envelope;
+    const { id, size, signed, sealed, acceptedAt, from } = envelope;
     const { options } = envelope;
     const { spool } = this.#config;
     const login = options.hasLogin ? await spool.login(id) : undefined;
     return {
       id,
       from: from === "" ? Address.NULL : Address.parse(from),
-      parameters,
+      parameters: parametersOf(envelope, this.#config.clock.now()),
       recipients: indices.map((index) => {
         const { address, parameters } = envelope.recipients[index]!;
         return { address: Address.parse(address), parameters };
@@ -170,8 +193,10 @@ export class JobRunner {
       route: plainRoute(routeOf(task.entry)),
       login,
       size,
-      signed,
+      ...{ signed, sealed },
       acceptedAt,
+      toStore: options.toStore,
+      declinesTls: options.declinesTls,
       attempt: 1 + progress.recipients[indices[0]!]!.attempts,
       content: () => spool.content(id),
       isUrged: group.isUrged,
@@ -187,10 +212,10 @@ export class JobRunner {
       readonly report: DeliveryReport;
     },
   ): RecipientResult[] {
-    const { envelope, progress } = task.entry;
+    const { envelope } = task.entry;
     const { clock, random, schedule, expireAfterMs } = this.#config;
     const own = envelope.options.schedule;
-    return resultsOf(progress, job, {
+    return resultsOf(task.entry, job, {
       now: clock.now(),
       expiresAt: expiresAt(task, expireAfterMs),
       schedule: own === undefined ? schedule : RetrySchedule.parse(own),
@@ -283,11 +308,11 @@ interface ResultCircumstances {
 /**
  * Computes the new state of each recipient of a job.
  *
- * @param progress The message's progress before
+ * @param entry The message, with its progress before
  * @param job The indices of the job's recipients, and the report
  */
 function resultsOf(
-  progress: Progress,
+  { envelope, progress }: SpoolEntry,
   job: {
     readonly indices: readonly number[];
     readonly report: DeliveryReport;
@@ -307,7 +332,11 @@ function resultsOf(
     const report = job.report.recipients[at] ?? NO_REPORT;
     const answer = answerOf(report, now);
     if (report.status === "delivered") {
-      const status = deliveredStatus(report);
+      const { parameters } = envelope.recipients[index]!;
+      const status = deliveredStatus(report, {
+        ...{ parameters, by: envelope.parameters.by },
+        isInTime: now < (envelope.options.deliverBy ?? Infinity),
+      });
       return { index, status, attempts, nextTryAt: now, answer };
     }
     if (report.status === "failed" || now >= expiresAt) {
@@ -325,11 +354,37 @@ const NO_REPORT: RecipientReport = {
   reason: "The delivery did not say what became of this recipient",
 };
 
+/**
+ * The status of a recipient whose message has been taken. With BY, "relayed" is
+ * what the sender is to hear of: from a host that does not see to the time, and
+ * from each where a trace is wanted (RFC 2852 section 4.1.4).
+ */
 function deliveredStatus(
   report: RecipientReport,
+  asked: {
+    readonly parameters: RcptParameters;
+    readonly by: DeliverBy | undefined;
+    readonly isInTime: boolean;
+  },
 ): "delivered" | "passed-on" | "relayed" {
   if (report.inMailbox) return "delivered";
-  return report.dsnPassedOn ? "passed-on" : "relayed";
+  const { by, isInTime, parameters } = asked;
+  if (by === undefined) return report.dsnPassedOn ? "passed-on" : "relayed";
+  if (by.trace || isInTime && !report.deliverByPassedOn) return "relayed";
+  const isOwed = parameters.notify?.includes("SUCCESS") === true;
+  return report.dsnPassedOn || !isOwed ? "passed-on" : "relayed";
+}
+
+/** The parameters of MAIL for other hosts: with the time that is left, and without a hold that is over. */
+function parametersOf(
+  { parameters, options }: StoredEnvelope,
+  now: number,
+): MailParameters {
+  const { holdFor: _for, holdUntil: _until, by, ...others } = parameters;
+  if (by === undefined || options.deliverBy === undefined) return others;
+  const left = Math.floor((options.deliverBy - now) / 1000);
+  const seconds = by.mode === "return" ? Math.max(1, left) : left;
+  return { ...others, by: { ...by, seconds } };
 }
 
 /** The answer as the spool stores it and the program sees it. */
@@ -365,7 +420,7 @@ const DEFAULT_STATUS: Readonly<Record<RecipientReport["status"], string>> = {
 
 /** The results that give up recipients of an expired message. */
 export function expiryResults(
-  progress: Progress,
+  { progress, envelope }: SpoolEntry,
   indices: readonly number[],
   now: number,
 ): RecipientResult[] {
@@ -375,7 +430,7 @@ export function expiryResults(
       at: now,
       text: "Delivery time expired before the destination could be tried",
       isReply: false,
-      status: "4.4.7",
+      status: now >= returnTime(envelope) ? "5.4.7" : "4.4.7",
     };
     return {
       index,

@@ -13,10 +13,11 @@ import {
   type WantedLog,
 } from "../log.ts";
 import type { DsnKind } from "../dsn/policy.ts";
-import type {
-  RecipientResult,
-  SpoolEntry,
-  StoredEnvelope,
+import {
+  type RecipientResult,
+  returnTime,
+  type SpoolEntry,
+  type StoredEnvelope,
 } from "../spool/envelope.ts";
 import type { SpoolProblem } from "../spool/spool.ts";
 import type { DeliveryPath } from "./job.ts";
@@ -82,7 +83,7 @@ export function logDelivery(
       from: envelope.from,
       recipient,
       result: kind,
-      status: isExpired ? "4.4.7" : answer?.status,
+      status: isExpired ? expiredStatus(envelope) : answer?.status,
       reply: answer?.isReply ? text : undefined,
       reason: isExpired
         ? "expired"
@@ -101,6 +102,11 @@ export function logDelivery(
       nextAt,
     }),
   });
+}
+
+/** The status of a recipient that is given up: BY asked for it, or the lifetime is over. */
+function expiredStatus(envelope: StoredEnvelope): string {
+  return returnTime(envelope) < Infinity ? "5.4.7" : "4.4.7";
 }
 
 /** The results in a record, by the status of the recipient. */

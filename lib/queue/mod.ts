@@ -158,6 +158,17 @@ export {
   type SpoolProblem,
   type SpoolRequest,
 } from "../spool/spool.ts";
+export {
+  loadStsPolicy,
+  type StsOutcome,
+  type StsPolicy,
+  type StsPolicyOptions,
+} from "../secure_transport/sts_lookup.ts";
+export type {
+  ForwardingOptions,
+  SrsForwarding,
+} from "../delivery/forwarding_options.ts";
+export type { TlsReportOptions } from "../secure_transport/tls_report_options.ts";
 export type {
   TlsFailureType,
   TlsPolicy,

@@ -3,6 +3,7 @@
  */
 
 import type { BodyOptions } from "../message/body.ts";
+import type { MailForwarder } from "../message/forwarder.ts";
 import type { MailSigner } from "../message/signer.ts";
 import { Address } from "../protocol/address.ts";
 import {
@@ -185,6 +186,8 @@ export interface QueueMachine {
   readonly body?: BodyOptions | undefined;
   /** Signs mail on its way into the spool. */
   readonly signer?: MailSigner | undefined;
+  /** Changes mail from outside on its way into the spool. */
+  readonly forwarder?: MailForwarder | undefined;
 }
 
 const HOOK_RULES: Rules<RelayHooks> = {
@@ -248,6 +251,7 @@ export type QueueConfig =
     readonly random: () => number;
     readonly body: BodyOptions;
     readonly signer: MailSigner | undefined;
+    readonly forwarder: MailForwarder | undefined;
     readonly schedule: RetrySchedule;
   };
 
@@ -287,6 +291,7 @@ export function configure(
     random: machine.random ?? Math.random,
     body: machine.body ?? { memoryLimit: 262_144 },
     signer: machine.signer,
+    forwarder: machine.forwarder,
   };
   checkAtLeast("maxConcurrent", config.maxConcurrent, 1);
   checkAtLeast("maxPerDestination", config.maxPerDestination, 1);

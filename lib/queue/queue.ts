@@ -34,9 +34,12 @@ import {
 } from "./relay.ts";
 import { type Actor, logAction, logFault, logProblem } from "./log.ts";
 import { QueueRunner } from "./runner.ts";
+import type { ForwardRequest } from "../message/forwarder.ts";
 import { Message } from "../message/message.ts";
 import { signatureOf, withTop } from "../message/signer.ts";
 import { messageOf, type OutgoingMail } from "./outgoing.ts";
+import { MAX_HOLD, releaseTime } from "../protocol/timing.ts";
+import { declinesTls } from "../protocol/tls_required.ts";
 import { isSpoolId } from "../spool/record.ts";
 import {
   type EnvelopeOptions,
@@ -113,7 +116,8 @@ export class RelayQueue implements AsyncDisposable {
 
   async #start(): Promise<readonly SpoolProblem[]> {
     await this.#stopped?.catch(() => {});
-    const { spool, hostname, bounceFrom, returnLimit, signer } = this.#config;
+    const { spool, hostname, bounceFrom, returnLimit } = this.#config;
+    const { signer, forwarder } = this.#config;
     const problems = await spool.open();
     for (const problem of problems) logProblem(this.#config, problem);
     const { tasks } = this.#control;
@@ -122,7 +126,7 @@ export class RelayQueue implements AsyncDisposable {
       hostname,
       from: bounceFrom,
       returnLimit,
-      signer,
+      ...{ signer, forwarder },
       newId: () => this.#control.newId(),
     });
     const completion = new Completion(this.#config, { dsnSender, tasks });
@@ -186,6 +190,8 @@ export class RelayQueue implements AsyncDisposable {
     });
   }
 }
+
+const NO_CHANGE = { kind: "signed" } as const;
 
 /** Messages changed in parallel by a request for all messages. */
 const ACTIONS_AT_ONCE = 1000;
@@ -258,34 +264,33 @@ class QueueControl implements RelayOwner {
       );
     }
     const tag = asJson(options.tag);
-    const { signer } = this.#config;
-    const signature = message.isOwn && signer?.isActive === true
-      ? await signatureOf(message, signer)
-      : undefined;
+    const chosen = senderOf(options);
+    const { from = String(chosen ?? message.from), top, kind } = await this
+      .#changes(message, { recipients, hasSender: chosen !== undefined });
     const runner = this.#running(message.id);
     const id = this.#reserve(message.id);
     try {
       const entry = await this.#config.spool.add({
         envelope: {
           id,
-          from: String(senderOf(options) ?? message.from),
+          from,
           parameters: message.parameters,
           recipients: recipients.map(({ address, parameters }) => ({
             address: String(address),
             parameters,
           })),
-          size: (signature?.length ?? 0) + message.trace.length + message.size,
-          ...(signature === undefined ? {} : { signed: signature.length }),
+          size: (top?.length ?? 0) + message.trace.length + message.size,
+          ...(top === undefined ? {} : { [kind]: top.length }),
           acceptedAt: this.#config.clock.now(),
-          options: this.#envelopeOptions(options),
+          options: this.#envelopeOptions(message, options),
           origin: { message: message.id, session: message.session },
         },
         login: options.login,
         held: options.held ?? false,
         tag,
-        content: signature === undefined
+        content: top === undefined
           ? message.chunks()
-          : withTop(signature, message.chunks()),
+          : withTop(top, message.chunks()),
       });
       message.relays = [...message.relays, id];
       if (entry.progress.held) {
@@ -297,14 +302,49 @@ class QueueControl implements RelayOwner {
     }
   }
 
+  /** What signing changes in mail of the server's own users, and forwarding in that of others. */
+  async #changes(
+    message: Message,
+    request: ForwardRequest,
+  ): Promise<{
+    readonly from?: string | undefined;
+    readonly top?: Uint8Array<ArrayBuffer> | undefined;
+    readonly kind: "signed" | "sealed";
+  }> {
+    const { signer, forwarder } = this.#config;
+    if (message.isOwn) {
+      return signer?.isActive === true
+        ? { top: await signatureOf(message, signer), kind: "signed" }
+        : NO_CHANGE;
+    }
+    if (forwarder?.isActive !== true) return NO_CHANGE;
+    const { from, seal } = await forwarder.forward(message, request);
+    return { from, top: seal, kind: "sealed" };
+  }
+
   /** Builds the options of the envelope; leaves out those that were not given. */
-  #envelopeOptions(options: RelayOptions): EnvelopeOptions {
-    const { schedule, expireAfterMs, login } = options;
-    const idleWaitMs = options.idleWaitMs ?? this.#config.idleWaitMs;
+  #envelopeOptions(message: Message, options: RelayOptions): EnvelopeOptions {
+    const { schedule, expireAfterMs, login, toStore } = options;
+    const { parameters, receivedAt, body } = message;
+    const { by, requireTls } = parameters;
+    const now = this.#config.clock.now();
+    // The times are counted from the arrival: content may come slowly.
+    const cameAt = now - Math.max(0, Date.now() - receivedAt.getTime());
+    const release = releaseTime(parameters, cameAt);
+    const idleWaitMs = options.idleWaitMs ??
+      (release === undefined
+        ? this.#config.idleWaitMs
+        : Math.max(0, Math.min(release - now, MAX_HOLD * 1000)));
     return {
       ...plainRoute(options),
       ...(schedule === undefined ? {} : { schedule: String(schedule) }),
       ...(expireAfterMs === undefined ? {} : { expireAfterMs }),
+      ...(by === undefined ? {} : { deliverBy: cameAt + by.seconds * 1000 }),
+      ...(toStore === true ? { toStore } : {}),
+      // REQUIRETLS overrules the field.
+      ...(requireTls !== true && declinesTls(body.head)
+        ? { declinesTls: true }
+        : {}),
       ...(login === undefined ? {} : { hasLogin: true }),
       ...(idleWaitMs === 0 ? {} : { idleWaitMs }),
     };

@@ -104,7 +104,7 @@ export interface RelayOptions
   /**
    * Milliseconds to wait before the first try.
    *
-   * @default {the queue's}
+   * @default {the time that the parameters of MAIL ask for, else the queue's}
    */
   readonly idleWaitMs?: number;
   /**
@@ -125,6 +125,13 @@ export interface RelayOptions
    * @default {false}
    */
   readonly held?: boolean;
+  /**
+   * Whether it goes into the server's own store, as mail for local recipients,
+   * and not to other hosts.
+   *
+   * @default {false}
+   */
+  readonly toStore?: boolean;
   /** Any JSON value, stored with the message. Default: none. */
   readonly tag?: unknown;
 }
@@ -201,6 +208,7 @@ const RULES: Rules<RelayOptions> = {
   ),
   expireAfterMs: number(1, Number.MAX_SAFE_INTEGER),
   held: flag,
+  toStore: flag,
   tag: anything,
 };
 

@@ -22,6 +22,7 @@ import { hasOpenReports } from "../dsn/policy.ts";
 import type { QueueConfig } from "./options.ts";
 import type { RelayTasks } from "./relay.ts";
 import {
+  delayedAt,
   destinationOf,
   expiresAt,
   formGroups,
@@ -218,7 +219,7 @@ export class QueueRunner {
     const { clock, expireAfterMs, delayNoticeMs } = this.#config;
     const now = clock.now();
     const expiry = expiresAt(task, expireAfterMs);
-    const delayAt = task.entry.envelope.acceptedAt + delayNoticeMs;
+    const delayAt = delayedAt(task, delayNoticeMs);
     this.wakeAt(
       task,
       Math.min(
@@ -411,13 +412,13 @@ export class QueueRunner {
   #examine(task: RelayTask, now: number): void {
     task.wake = undefined;
     if (task.removed) return;
-    const { progress, envelope } = task.entry;
+    const { progress } = task.entry;
     const { maxRecipients, expireAfterMs, delayNoticeMs, commonDestination } =
       this.#config;
     // A held message neither expires nor is reported late: its holder watches it.
     const isExpired = !progress.held && now >= expiresAt(task, expireAfterMs);
     const isLate = !progress.held && !progress.delayReported &&
-      now >= envelope.acceptedAt + delayNoticeMs;
+      now >= delayedAt(task, delayNoticeMs);
     if (!progress.held) {
       // Before the expiry: recipients that are due now get their last try.
       const groups = formGroups(task, now, {
@@ -463,7 +464,7 @@ export class QueueRunner {
     const indices = [...task.waiting()].map(({ index }) => index);
     if (indices.length === 0) return;
     const { entry } = task;
-    const results = expiryResults(entry.progress, indices, now);
+    const results = expiryResults(entry, indices, now);
     await this.#config.spool.change(entry.envelope.id, {
       kind: "result",
       results,

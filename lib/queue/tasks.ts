@@ -9,7 +9,13 @@ import { asciiDomain } from "../protocol/domain.ts";
 import { cancelWake, type Wake } from "./wake_heap.ts";
 import type { DeliveryState } from "./job.ts";
 import type { Work } from "./dispatcher.ts";
-import { hopsOf, routeOf, type SpoolEntry } from "../spool/envelope.ts";
+import {
+  hopsOf,
+  noticeTime,
+  returnTime,
+  routeOf,
+  type SpoolEntry,
+} from "../spool/envelope.ts";
 
 /** A message with more groups than this is a flow of its own. */
 const HUGE = 20;
@@ -184,8 +190,21 @@ export class RelayTask {
  */
 export function expiresAt(task: RelayTask, usualMs: number): number {
   const { acceptedAt, options } = task.entry.envelope;
-  return acceptedAt + (options.idleWaitMs ?? 0) +
+  const usual = acceptedAt + (options.idleWaitMs ?? 0) +
     (options.expireAfterMs ?? usualMs);
+  return Math.min(usual, returnTime(task.entry.envelope));
+}
+
+/**
+ * When the sender gets a notice of the delay, in milliseconds since 1970.
+ *
+ * @param task The message
+ * @param usualMs Age of messages without a time of their own, in milliseconds
+ */
+export function delayedAt(task: RelayTask, usualMs: number): number {
+  const { acceptedAt, options } = task.entry.envelope;
+  return noticeTime(task.entry.envelope) ??
+    acceptedAt + (options.idleWaitMs ?? 0) + usualMs;
 }
 
 /**

@@ -14,7 +14,7 @@ import { errorMessage } from "../log.ts";
 import { connectTcp } from "../net/deno_transport.ts";
 import { upgradeClient } from "../net/tls_upgrade.ts";
 import type { Transport } from "../net/transport.ts";
-import { isLoopback } from "../protocol/ip.ts";
+import { isLoopbackOrUnspecified } from "../protocol/ip.ts";
 import type { Certificate } from "../tls/certificate.ts";
 
 /** A request. */
@@ -114,8 +114,8 @@ async function exchange(
   signal.addEventListener("abort", close, { once: true });
   try {
     signal.throwIfAborted();
-    await transport.write(encode(request));
-    return await new AnswerReader(transport, options.maxBody ?? 65_536).read();
+    await transport.write(encode(request, options.port));
+    return await readAnswer(transport, options.maxBody ?? 65_536);
   } finally {
     signal.removeEventListener("abort", close);
     transport.close();
@@ -135,7 +135,9 @@ async function connect(
   ]);
   const addresses = answers.flatMap((answer) =>
     answer.status === "found" ? answer.records : []
-  ).filter((address) => options.allowLoopback || !isLoopback(address));
+  ).filter((address) =>
+    options.allowLoopback || !isLoopbackOrUnspecified(address)
+  );
   if (addresses.length === 0) {
     throw new HttpsError(`Host "${host}" has no address`);
   }
@@ -166,10 +168,13 @@ async function connect(
   throw last;
 }
 
-function encode({ host, path, body, headers = {} }: HttpsRequest): Uint8Array {
+function encode(
+  { host, path, body, headers = {} }: HttpsRequest,
+  port = 443,
+): Uint8Array {
   const lines = [
     `${body === undefined ? "GET" : "POST"} ${path} HTTP/1.1`,
-    `Host: ${host}`,
+    `Host: ${host}${port === 443 ? "" : `:${port}`}`,
     "Connection: close",
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ...(body === undefined ? [] : [`Content-Length: ${body.length}`]),
@@ -181,15 +186,27 @@ function encode({ host, path, body, headers = {} }: HttpsRequest): Uint8Array {
   return all;
 }
 
-/** Reads one answer. */
+/**
+ * Reads one answer.
+ *
+ * @param maxBody Most bytes of its body
+ * @throws {HttpsError} If it is malformed, too large or cut off
+ */
+export async function readAnswer(
+  transport: Pick<Transport, "read">,
+  maxBody: number,
+): Promise<HttpsAnswer> {
+  return await new AnswerReader(transport, maxBody).read();
+}
+
 class AnswerReader {
-  readonly #transport: Transport;
+  readonly #transport: Pick<Transport, "read">;
   readonly #maxBody: number;
   readonly #buffer = new Uint8Array(16_384);
   /** Bytes that came and are not read yet. */
   #rest: Uint8Array = new Uint8Array(0);
 
-  constructor(transport: Transport, maxBody: number) {
+  constructor(transport: Pick<Transport, "read">, maxBody: number) {
     this.#transport = transport;
     this.#maxBody = maxBody;
   }

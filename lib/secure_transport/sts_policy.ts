@@ -34,9 +34,12 @@ export interface StsFault {
 const LONGEST_AGE = 31_557_600;
 /** Most lines of a policy. */
 const MOST_LINES = 1000;
+/** Most characters of a host, however it is written. */
+const LONGEST_HOST = 1000;
 const ID = /^[A-Za-z0-9]{1,32}$/;
 const FIELD = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*=[ \t]*([!-:<-~]*)$/;
-const LINE = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:[ \t]*(.*?)[ \t]*$/;
+/** The value is trimmed apart: a pattern for it would take time that is not linear. */
+const LINE = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:(.*)$/;
 const HOST =
   /^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 
@@ -52,7 +55,7 @@ export function stsId(texts: readonly string[]): string | undefined {
   if (fields.at(-1)!.trim() === "") fields.pop();
   let id: string | undefined;
   for (const [at, text] of fields.entries()) {
-    const match = FIELD.exec(text.replace(/^[ \t]+|[ \t]+$/g, ""));
+    const match = FIELD.exec(text.trim());
     if (match === null) return undefined;
     if (at > 0 && match[1] === "id" && id === undefined) id = match[2]!;
   }
@@ -71,14 +74,15 @@ export function parseStsPolicy(
     if (line.trim() === "") continue;
     const match = LINE.exec(line);
     if (match === null) return { fault: "A line of the policy is malformed" };
-    const [, name, value] = match;
+    const name = match[1];
+    const value = match[2]!.trim();
     if (name === "mx") {
-      const host = asciiDomain(value!);
+      const host = value.length > LONGEST_HOST ? "" : asciiDomain(value);
       if (!HOST.test(host)) {
         return { fault: "A host of the policy is malformed" };
       }
       hosts.push(host);
-    } else if (!first.has(name!)) first.set(name!, value!);
+    } else if (!first.has(name!)) first.set(name!, value);
   }
   if (first.get("version") !== "STSv1") {
     return { fault: "The policy has no version STSv1" };

@@ -70,6 +70,10 @@ interface Kept {
 const MOST_KEPT = 1000;
 /** Milliseconds for which a failed fetch is not tried again. */
 const PAUSE_MS = 300_000;
+/** Policies in the folder, at most. */
+const MOST_FILES = 10_000;
+/** Longest time that any policy holds, in milliseconds. */
+const LONGEST_MS = 31_557_600_000;
 /** Fetches at a time. */
 const MOST_FETCHES = 10;
 
@@ -85,6 +89,8 @@ export class StsStore implements StsPolicies {
     { readonly until: number; readonly outcome: StsOutcome }
   >();
   readonly #fetching = new Map<string, Promise<StsOutcome>>();
+  /** Whether the folder was cleared of what is old. */
+  #isSwept = false;
 
   /** Makes one that knows no policy yet. */
   constructor(options: StsStoreOptions) {
@@ -242,6 +248,9 @@ export class StsStore implements StsPolicies {
       await Deno.mkdir(this.#options.folder!, { recursive: true, mode: 0o700 });
       await Deno.writeTextFile(`${path}.new`, text, { mode: 0o600 });
       await Deno.rename(`${path}.new`, path);
+      if (this.#isSwept) return;
+      this.#isSwept = true;
+      await sweep(this.#options.folder!, this.#now() - LONGEST_MS);
     } catch (error) {
       this.#fault(path, error);
     }
@@ -254,6 +263,24 @@ export class StsStore implements StsPolicies {
       message: `Cannot use the kept MTA-STS policy "${path}"`,
       error: describeError(error),
     });
+  }
+}
+
+/** Removes files from before a time, and the oldest of too many. */
+async function sweep(folder: string, before: number): Promise<void> {
+  const found: { readonly path: string; readonly at: number }[] = [];
+  for await (const { name, isFile } of Deno.readDir(folder)) {
+    if (!isFile) continue;
+    const path = `${folder}/${name}`;
+    // Another delivery may have replaced it meanwhile.
+    const info = await Deno.stat(path).catch(() => undefined);
+    if (info?.mtime) found.push({ path, at: info.mtime.getTime() });
+  }
+  found.sort((one, other) => other.at - one.at);
+  for (const [index, { path, at }] of found.entries()) {
+    if (index >= MOST_FILES || at < before) {
+      await Deno.remove(path).catch(() => {});
+    }
   }
 }
 

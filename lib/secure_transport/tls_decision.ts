@@ -8,7 +8,8 @@
  * without TLS then would let an attacker switch it off.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc7672#section-2.2 | RFC 7672 section 2.2},
- * {@link https://www.rfc-editor.org/rfc/rfc8461#section-5 | RFC 8461 section 5}
+ * {@link https://www.rfc-editor.org/rfc/rfc8461#section-5 | RFC 8461 section 5},
+ * {@link https://www.rfc-editor.org/rfc/rfc8689#section-4.2.1 | RFC 8689 section 4.2.1}
  */
 
 import type { TlsSecurity } from "../client/next_hop.ts";
@@ -49,6 +50,8 @@ export interface TlsFacts {
   readonly dane: DaneState;
   /** The MTA-STS policy; unset without one. */
   readonly sts?: StsFacts | undefined;
+  /** Whether the host is a configured next hop: the domain is then no name of it. */
+  readonly isConfigured?: boolean | undefined;
 }
 
 /** Which TLS to use with a host. */
@@ -92,11 +95,12 @@ function stricter(one: TlsSecurity, other: TlsSecurity): TlsSecurity {
 
 /** Decides. */
 export function decideTls(facts: TlsFacts): TlsUse | TlsSkip {
-  const { host, domain, configured, dane } = facts;
+  const { host, domain, configured, dane, isConfigured } = facts;
+  const names = isConfigured ? [host] : [host, domain];
   const none: TlsPolicy = { type: "no-policy-found", domain, lines: [] };
   const plain: TlsUse = {
     ...{ action: "use", security: configured, name: host },
-    ...{ names: [host, domain], isTest: false, policy: none, key: "" },
+    ...{ names, isTest: false, policy: none, key: "" },
   };
   if (configured === "none") return plain;
   if (dane.status === "failed") {
@@ -111,14 +115,17 @@ export function decideTls(facts: TlsFacts): TlsUse | TlsSkip {
     const usable = usableRecords(dane.records);
     const policy = danePolicy(dane);
     if (usable.length > 0) {
+      const all = [...new Set([dane.base, ...names])];
+      // What was accepted for the name of one domain says nothing of another.
+      const counted = usable.some(({ usage }) => usage === 2) ? all : [];
       return {
         ...plain,
         security: stricter(configured, "required"),
         tlsa: usable,
         name: dane.base,
-        names: [...new Set([dane.base, host, domain])],
+        names: all,
         policy,
-        key: policy.lines.join(),
+        key: [...policy.lines, ...counted].join(),
       };
     }
     const required = {
@@ -130,6 +137,29 @@ export function decideTls(facts: TlsFacts): TlsUse | TlsSkip {
     return withSts(required, facts);
   }
   return withSts(plain, facts);
+}
+
+/**
+ * The TLS for a message that needs TLS all its way; `undefined` if the host cannot
+ * give it. A name from an answer that anyone may have forged proves nothing, even
+ * with a certificate (RFC 8689 section 4.2.1).
+ *
+ * @param isNamed Whether the host's name is known for sure: from the
+ * configuration, a secure answer, or an MTA-STS policy
+ */
+export function strictTls(
+  use: TlsUse,
+  isNamed: boolean,
+): TlsUse | undefined {
+  const strict: TlsUse = use.security === "none" || use.tlsa !== undefined
+    ? use
+    : { ...use, security: "verified" };
+  return satisfiesRequireTls(strict, isNamed) ? strict : undefined;
+}
+
+/** Whether a message with REQUIRETLS may go to a host with this TLS. */
+export function satisfiesRequireTls(use: TlsUse, isNamed: boolean): boolean {
+  return isNamed && (use.tlsa !== undefined || use.security === "verified");
 }
 
 /** The decision with what MTA-STS adds to it. */

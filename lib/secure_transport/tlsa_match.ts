@@ -17,6 +17,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import type { TlsaRecord } from "../dns/outcome.ts";
 import { nameCovers } from "../tls/host_name.ts";
+import { readNames } from "../tls/x509_writer.ts";
 import type { TlsFailureType } from "./tls_result.ts";
 
 /** What a certificate is checked for. */
@@ -72,17 +73,30 @@ export function tlsaFailure(
   if (leaf === undefined) {
     return { type: "validation-failure", reason: "There is no certificate" };
   }
-  const usable = usableRecords(records);
+  const usable = strongest(usableRecords(records));
   if (usable.some((one) => one.usage === 3 && fits(one, leaf))) {
     return undefined;
   }
   const anchors = usable.filter(({ usage }) => usage === 2);
-  const path = anchors.length === 0 ? undefined : pathTo(anchors, certificates);
-  if (path === undefined) {
+  if (!leadsTo(anchors, certificates)) {
     const reason = "No TLSA record fits the certificate";
     return { type: "validation-failure", reason };
   }
-  return nameFailure(leaf, names) ?? dateFailure(path, now);
+  return nameFailure(leaf, names) ?? dateFailure(anchors, certificates, now);
+}
+
+/**
+ * The records without the weaker digests: of two digests for one usage and
+ * selector the stronger alone counts (RFC 7671 section 9). Whole values always do.
+ */
+function strongest(records: readonly TlsaRecord[]): readonly TlsaRecord[] {
+  return records.filter((one) =>
+    one.matching === 0 ||
+    !records.some(({ usage, selector, matching }) =>
+      usage === one.usage && selector === one.selector &&
+      matching > one.matching
+    )
+  );
 }
 
 /** Whether a record names a certificate. */
@@ -101,24 +115,43 @@ function fits(
   return found === data;
 }
 
-/** The certificates from the server's own to one that an anchor names, or signs. */
-function pathTo(
+/**
+ * Whether the server's certificate leads to one that an anchor names, or signs. Of
+ * several ways up, as after a cross-signature, one is enough; each certificate is
+ * looked at once, so that no chain takes long.
+ *
+ * @param at The time at which each certificate of the way must be valid; unset if dates do not count
+ */
+function leadsTo(
   anchors: readonly TlsaRecord[],
-  [leaf, ...issuers]: readonly X509Certificate[],
-): readonly X509Certificate[] | undefined {
-  const path = [leaf!];
+  certificates: readonly X509Certificate[],
+  at?: number,
+): boolean {
+  const [leaf, ...issuers] = certificates;
+  if (anchors.length === 0 || !isValid(leaf!, at)) return false;
   // An authority may serve with its own certificate.
-  if (leaf!.ca && anchors.some((one) => fits(one, leaf!))) return path;
-  for (;;) {
-    const last = path.at(-1)!;
-    if (anchors.some((one) => signedBy(one, last))) return path;
-    const issuer = issuers.find((one) =>
-      !path.includes(one) && one.ca && isIssued(last, one)
-    );
-    if (issuer === undefined) return undefined;
-    path.push(issuer);
-    if (anchors.some((one) => fits(one, issuer))) return path;
+  if (leaf!.ca && anchors.some((one) => fits(one, leaf!))) return true;
+  const left = new Set(issuers.filter((one) => one.ca && isValid(one, at)));
+  const reached = [leaf!];
+  for (const last of reached) {
+    if (anchors.some((one) => signedBy(one, last, at))) return true;
+    for (const issuer of left) {
+      if (!isIssued(last, issuer)) continue;
+      if (anchors.some((one) => fits(one, issuer))) return true;
+      left.delete(issuer);
+      reached.push(issuer);
+    }
   }
+  return false;
+}
+
+/** Whether a certificate is valid at a time, if one is given. */
+function isValid(
+  { validFrom, validTo }: X509Certificate,
+  at: number | undefined,
+): boolean {
+  return at === undefined ||
+    Date.parse(validFrom) <= at && at <= Date.parse(validTo);
 }
 
 /** Whether a certificate was signed by another. */
@@ -138,12 +171,14 @@ function isIssued(
 function signedBy(
   { selector, matching, data }: TlsaRecord,
   certificate: X509Certificate,
+  at: number | undefined,
 ): boolean {
   if (matching !== 0) return false;
   const bytes = Buffer.from(data, "hex");
   try {
     if (selector === 0) {
-      return isIssued(certificate, new X509Certificate(bytes));
+      const anchor = new X509Certificate(bytes);
+      return anchor.ca && isValid(anchor, at) && isIssued(certificate, anchor);
     }
     const key = createPublicKey({ key: bytes, format: "der", type: "spki" });
     return certificate.verify(key);
@@ -169,22 +204,27 @@ function nameFailure(
 
 /** The DNS names of a certificate; its common name where it has none. */
 function subjectNames(certificate: X509Certificate): readonly string[] {
-  const listed = [
-    ...(certificate.subjectAltName ?? "").matchAll(/DNS:([^,\s"]+)/g),
-  ].map((match) => match[1]!);
+  const listed = listedNames(certificate.raw);
   if (listed.length > 0) return listed;
   const common = /(?:^|\n)CN=([^\n]+)/.exec(certificate.subject)?.[1];
   return common === undefined ? [] : [common];
 }
 
+/** The names in the extension itself: as text, another kind of name could pass for one. */
+function listedNames(der: Uint8Array): readonly string[] {
+  try {
+    return readNames(der);
+  } catch {
+    return [];
+  }
+}
+
 function dateFailure(
-  path: readonly X509Certificate[],
+  anchors: readonly TlsaRecord[],
+  certificates: readonly X509Certificate[],
   now: number,
 ): TlsaFailure | undefined {
-  const isValid = path.every(({ validFrom, validTo }) =>
-    Date.parse(validFrom) <= now && now <= Date.parse(validTo)
-  );
-  if (isValid) return undefined;
+  if (leadsTo(anchors, certificates, now)) return undefined;
   return {
     type: "certificate-expired",
     reason: "A certificate of the chain has expired or is not valid yet",

@@ -6,6 +6,7 @@
 
 import { type Logger, type LogLevel, takesLevel } from "../log.ts";
 import type { BodyOptions } from "../message/body.ts";
+import type { MailForwarder } from "../message/forwarder.ts";
 import type { MailSigner } from "../message/signer.ts";
 import { machineName } from "../options.ts";
 import { parsePeers } from "../net/cidr.ts";
@@ -21,9 +22,11 @@ import {
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import { Capabilities } from "../protocol/capabilities.ts";
 import { asciiDomain } from "../protocol/domain.ts";
+import { parseIp } from "../protocol/ip.ts";
 import { KINDS } from "../protocol/listener_kind.ts";
 import { goodbyeReply, greetingReply, replies } from "../protocol/replies.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
+import { hopOf } from "../client/next_hop.ts";
 import { canValidate } from "../delivery/delivery.ts";
 import { isOpenToClients } from "../delivery/options.ts";
 import {
@@ -63,6 +66,7 @@ import type { LoginCounter } from "../session/login_guard.ts";
 import type { CertificateSource } from "../tls/set.ts";
 import type { Admission } from "./admission.ts";
 import { domainEntries, domainNames, DomainTable } from "./domain_options.ts";
+import { checkForwarding, Forwarding } from "./forwarding.ts";
 import type { SettledOptions } from "./options.ts";
 import type { Settings } from "./settings.ts";
 import type { ServerStores } from "./stores.ts";
@@ -87,6 +91,8 @@ export interface SharedServices {
   readonly saltKey?: Uint8Array | undefined;
   /** Takes mail for other servers. */
   readonly relaying: SessionRelaying;
+  /** Rewrites and seals mail that leaves again. */
+  readonly forwarding: Forwarding;
   /** Checks SPF where a handler asks for it. */
   readonly spf: SessionSpf;
 }
@@ -121,6 +127,7 @@ export class SessionContexts {
     const { options, certificates, recipients, verification } = this.#settings;
     const { stores, relaying, counts, users, admission, log, spf } =
       this.#shared;
+    const { forwarding } = this.#shared;
     const { current: store, table: domains } = stores;
     const { kind = "smtp" } = listen;
     const {
@@ -145,6 +152,7 @@ export class SessionContexts {
         : undefined,
       isLocal: localTest(options),
       ...{ recipients, spf, verification },
+      forwarding: forwarding.takesBounces ? forwarding : undefined,
       domains: domains.isEmpty ? undefined : domains,
       addReceived: options.addReceived ?? true,
       complete: options.complete ?? KINDS[kind].completesMessages
@@ -372,6 +380,8 @@ function profileOf(
       maxRecipients,
       disabled: options.disabledExtensions ?? [],
       expand: handlers.onExpand !== undefined,
+      // A queue in memory would lose what it holds with the process.
+      canHold: options.relay?.spool !== undefined,
     }, authentication !== "none"),
     ...policy.limits,
     bareNewlines: options.bareNewlines ?? "normalize",
@@ -437,6 +447,26 @@ function idSource(thread = ""): () => string {
   };
 }
 
+/** The test for addresses in the domains in force; `false` for all if every address is local. */
+function ownAddresses(settings: Settings): LocalTest {
+  return (address) => localTest(settings.options)?.(address) === true;
+}
+
+/**
+ * The forwarding of a server.
+ *
+ * @throws {TypeError} If it needs an option that is not set
+ */
+export function forwardingOf(settings: Settings, log: Logger): Forwarding {
+  const { relay = {}, verify = false } = settings.options;
+  checkForwarding(relay.forwarding ?? {}, {
+    hasDomains: localTest(settings.options) !== undefined,
+    verifies: verify !== false,
+  });
+  const isOurs = ownAddresses(settings);
+  return new Forwarding(relay.forwarding, { isOurs, log });
+}
+
 /** The relaying of a server; it reads the options in force at each use. */
 export function relayServiceOf(
   settings: Settings,
@@ -445,13 +475,13 @@ export function relayServiceOf(
     readonly stores: ServerStores;
     readonly addresses: () => readonly SocketAddress[];
     readonly signer: MailSigner;
+    readonly forwarder: MailForwarder;
     readonly log: Logger;
   },
 ): RelayService {
   const { relay = {}, hostname = machineName() } = settings.options;
-  const { dns, stores, addresses, signer, log } = services;
-  const isOurs: LocalTest = (address) =>
-    localTest(settings.options)?.(address) === true;
+  const { dns, stores, addresses, signer, forwarder, log } = services;
+  const isOurs = ownAddresses(settings);
   return new RelayService(relay, {
     hostname,
     dns,
@@ -469,7 +499,7 @@ export function relayServiceOf(
       decide: async (address, size) =>
         await settings.recipients?.decide(address, { size }),
     },
-    ...{ addresses, signer, log },
+    ...{ addresses, signer, forwarder, log },
     body: bodyOptions(settings.options),
     logLevel: leastLevel(settings.options),
   });
@@ -491,8 +521,11 @@ export function daneIsOff(
   { relay = {} }: SettledOptions,
   dns: DnsClient,
 ): string | undefined {
-  const { policies = ["dane"], smarthosts = [] } = relay;
-  const isWanted = isOpenToClients(relay) && smarthosts.length === 0 &&
+  const { policies = ["dane"], smarthosts = [], security } = relay;
+  const hops = smarthosts.map(hopOf);
+  const isNamed = hops.length === 0 ||
+    hops.some(({ host, lmtp }) => !lmtp && parseIp(host) === undefined);
+  const isWanted = isOpenToClients(relay) && isNamed && security !== "none" &&
     policies.includes("dane");
   if (!isWanted || canValidate(dns)) return undefined;
   return "DANE is off: no name server on this machine validates answers, and dns.trustAd is not set";

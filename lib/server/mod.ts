@@ -38,6 +38,9 @@ export {
   type UserLimit,
   userLimitRows,
 } from "../session/user_limit_options.ts";
+export { listsHost } from "../secure_transport/sts_policy.ts";
+export { isReportSender } from "../secure_transport/tls_report_options.ts";
+export { readTlsReportRecord } from "../secure_transport/tls_report_record.ts";
 export { isDelimiter } from "../session/mailbox_names.ts";
 export { localDomains } from "../session/local_domains.ts";
 export { openLocalRecipients } from "../session/local_recipients.ts";

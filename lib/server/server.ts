@@ -16,6 +16,7 @@ import type { RelayService } from "../delivery/service.ts";
 import { Admission } from "./admission.ts";
 import {
   daneIsOff,
+  forwardingOf,
   recipientPolicyOf,
   relayServiceOf,
   SessionContexts,
@@ -48,6 +49,7 @@ import { UserLimiter } from "../session/user_limits.ts";
 import { SavedUserCounts } from "./user_counts.ts";
 import { machineName } from "../options.ts";
 import { SessionSpf, type VerificationInit } from "../session/verification.ts";
+import type { Forwarding } from "./forwarding.ts";
 import { Signing } from "./signing.ts";
 import type { SmtpSession } from "../session/session.ts";
 import { DiscardStore } from "../store/discard_store.ts";
@@ -94,6 +96,8 @@ export class SmtpServer {
   readonly #admission: Admission;
   /** Signs mail that enters the queue. */
   readonly #signing: Signing;
+  /** Rewrites and seals mail that leaves again. */
+  readonly #forwarding: Forwarding;
   readonly #relaying: RelayService;
   readonly #spf: SessionSpf;
   readonly #contexts: SessionContexts;
@@ -153,6 +157,7 @@ export class SmtpServer {
       observer: services?.observer,
     });
     this.#signing = new Signing(this.#log);
+    this.#forwarding = forwardingOf(this.#settings, this.#log);
     this.dns = new DnsClient({
       ...options.dns,
       onWarning: options.dns?.onWarning ??
@@ -160,14 +165,14 @@ export class SmtpServer {
     });
     this.#relaying = relayServiceOf(this.#settings, {
       ...common,
-      signer: this.#signing,
+      ...{ signer: this.#signing, forwarder: this.#forwarding },
       dns: this.dns,
       addresses: () => this.addresses,
     });
     this.#spf = new SessionSpf(this.#verificationInit);
     this.#contexts = new SessionContexts(this.#settings, {
       ...common,
-      spf: this.#spf,
+      ...{ forwarding: this.#forwarding, spf: this.#spf },
       users: this.#users,
       admission: this.#admission,
       prefix: services?.prefix,
@@ -236,8 +241,8 @@ export class SmtpServer {
    * permissions that the stores and the spool need.
    *
    * @throws {TypeError} If the server is active, starting, or still stopping
-   * @throws {TypeError} If a name in `dkim` cannot be used
-   * @throws {SyntaxError} If a DKIM key cannot be read
+   * @throws {TypeError} If a name in `dkim` or `relay.forwarding` cannot be used
+   * @throws {SyntaxError} If a key in one of them cannot be read
    * @throws {SpoolError} If the spool cannot be opened
    * @throws {Deno.errors.AddrInUse} If something listens there already
    */
@@ -266,6 +271,7 @@ export class SmtpServer {
     await this.#openRecipients();
     await this.#loadVerification();
     this.#signing.use(await Signing.load(this.#settings.options.dkim));
+    await this.#forwarding.load();
     // The queue must be able to take messages before a client connects.
     if (this.#services === undefined) await this.#relaying.start();
     this.#contexts.begin();

@@ -5,47 +5,12 @@
 
 import { describeError, type Logger } from "../log.ts";
 import type { MailSigner } from "../message/signer.ts";
-import {
-  either,
-  has,
-  list,
-  number,
-  object,
-  required,
-  type Rule,
-  type Rules,
-  secret,
-  where,
-} from "../options.ts";
-import type { DkimKey } from "../trust/dkim_sign.ts";
-import type { DkimSigner } from "../trust/dkim_sign.ts";
+import { KEY_RULE } from "../delivery/forwarding_options.ts";
+import { either, list, type Rule } from "../options.ts";
+import type { DkimKey, DkimSigner } from "../trust/dkim_sign.ts";
 
 /** The option `dkim`. */
 export type DkimOption = DkimKey | readonly DkimKey[] | undefined;
-
-const NAME = /^[\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)*\.?$/u;
-
-function named(want: string): Rule {
-  return where(
-    want,
-    (value) =>
-      typeof value === "string" && value.length <= 255 && NAME.test(value),
-  );
-}
-
-const RULES: Rules<DkimKey> = {
-  domain: required(named('a domain, as "example.com"')),
-  selector: required(named('a selector, as "s2026a"')),
-  key: required(secret(where(
-    "a private key in PEM, or a DkimPrivateKey",
-    (value) => typeof value === "string" || has(value, ["toPem", "sign"]),
-  ))),
-  authors: list(named("a domain"), 'an array of domains, as ["example.com"]'),
-  headers: list(named("a field"), 'an array of fields, as ["From", "Subject"]'),
-  expireAfterMs: number(1000),
-};
-
-const KEY_RULE = object(RULES, "{ domain, selector, key }");
 
 /** The rule for the option `dkim`. */
 export const DKIM_RULE: Rule = either(
@@ -127,7 +92,7 @@ export class Signing implements MailSigner {
 }
 
 /** A content that remembers whether it has failed. */
-class Watched implements AsyncIterable<Uint8Array> {
+export class Watched implements AsyncIterable<Uint8Array> {
   readonly #content: AsyncIterable<Uint8Array>;
   hasFailed = false;
 

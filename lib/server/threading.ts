@@ -55,6 +55,7 @@ import type {
   SmtpServerOptions,
 } from "./options.ts";
 import type { ServerSettings, Settings } from "./settings.ts";
+import type { RelayingOptions } from "../delivery/options.ts";
 import { RetrySchedule } from "../queue/schedule.ts";
 import { authenticationContext } from "../session/authentication_context.ts";
 import { LoginGuard } from "../session/login_guard.ts";
@@ -328,16 +329,13 @@ function encodeOptions(
           : null,
       }
       : {}),
-    ...(has("aliases")
-      ? {
-        aliases: options.aliases
-          ? encodeAliases(aliasTable(options.aliases))
-          : null,
-      }
-      : {}),
-    ...(has("localRecipients")
-      ? { localRecipients: encodeRecipients(options.localRecipients) }
-      : {}),
+    ...(has("aliases") && {
+      aliases: options.aliases
+        ? encodeAliases(aliasTable(options.aliases))
+        : null,
+    }),
+    ...(has("localRecipients") &&
+      { localRecipients: encodeRecipients(options.localRecipients) }),
     ...(has("accounts")
       ? { accounts: accounts ? { decoy: accounts.decoy?.toString() } : null }
       : {}),
@@ -400,7 +398,10 @@ function plainOptions(options: SmtpServerOptions): PlainOptions {
   for (const [name, value] of Object.entries(options)) {
     // An unset option is sent, too: a reload may unset it.
     if (SPECIAL.has(name)) continue;
-    plain[name] = structuredClone(value);
+    // Each thread warns by its own logger.
+    plain[name] = name === "dns"
+      ? structuredClone({ ...value, onWarning: undefined })
+      : structuredClone(value);
   }
   return plain;
 }
@@ -419,10 +420,14 @@ function mechanismsOf(options: SettledOptions): readonly string[] {
   }).mechanisms;
 }
 
-/** The clients that may relay; the queue stays on the main thread. */
-function relayPolicy(options: SettledOptions): SmtpServerOptions["relay"] {
-  const { allow, from } = options.relay ?? {};
-  return { allow, from };
+/** What workers decide of relaying: clients and recipients. The queue stays on the main thread. */
+function relayPolicy({ relay = {} }: SettledOptions): RelayingOptions {
+  const { allow, from, spool, forwarding: { srs } = {} } = relay;
+  return {
+    ...{ allow, from, forwarding: { srs } },
+    // A worker never opens it.
+    ...(spool !== undefined && { spool: "./spool-of-the-main-thread" }),
+  };
 }
 
 /** Limit of certificates that a worker remembers. */

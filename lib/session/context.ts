@@ -12,6 +12,7 @@ import type { Transport } from "../net/transport.ts";
 import type { ServerProfile } from "../protocol/server/effects.ts";
 import type { Message, MessageStore, Recipient } from "../message/message.ts";
 import type { Address } from "../protocol/address.ts";
+import type { SmtpReply } from "../protocol/reply.ts";
 import type { RelayOptions } from "../queue/relay.ts";
 import type { AuthenticationContext } from "./authentication_context.ts";
 import type { Delays } from "./delays.ts";
@@ -47,6 +48,8 @@ export interface SessionContext extends WantedLog {
   readonly domains?: SessionDomains | undefined;
   /** Relays mail for non-local addresses. If unset, such mail is refused. */
   readonly relaying?: SessionRelaying | undefined;
+  /** Knows the addresses of bounces to forwarded mail; if unset, no address is one. */
+  readonly forwarding?: SessionForwarding | undefined;
   /** Checks SPF where a handler asks for it. */
   readonly spf?: SessionSpf | undefined;
   /** Checks the mail from outside; if unset, nothing is checked. */
@@ -104,6 +107,17 @@ export interface SessionDomains {
   maxSizeOf(address: Address): number;
   /** How mail of a user is relayed; `undefined` for as the server relays. */
   routeOf(username: string | undefined): RelayOptions | undefined;
+}
+
+/** Decides on recipients that forwarding has made from senders. */
+export interface SessionForwarding {
+  /**
+   * The address that a recipient leads back to, or the reply that refuses it;
+   * `undefined` for any other recipient.
+   *
+   * @param from The reverse-path
+   */
+  recipient(address: Address, from: Address): Address | SmtpReply | undefined;
 }
 
 /** A client that wants to relay. */

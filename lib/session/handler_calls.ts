@@ -137,7 +137,8 @@ export class HandlerCalls {
     { address, parameters }: ServerAsk & { readonly ask: "mail" },
   ): Verdict | Promise<Verdict> {
     const { handlers, spf, verification } = this.#context;
-    if (handlers.onMailFrom !== undefined) spf?.offered(this.#session, address);
+    const isAsked = handlers.onMailFrom !== undefined;
+    if (isAsked || verification) spf?.offered(this.#session, address);
     verification?.offered(this.#session, address);
     return callHandler(
       this.#context,
@@ -158,7 +159,13 @@ export class HandlerCalls {
     { address, parameters }: ServerAsk & { readonly ask: "rcpt" },
   ): Verdict | Promise<Verdict> {
     const { isLocal, relaying, domains, recipients } = this.#context;
+    const { forwarding } = this.#context;
     const session = this.#session;
+    const original = forwarding?.recipient(address, session.envelope!.from);
+    if (original instanceof SmtpReply) return original;
+    if (original !== undefined) {
+      return this.#redirected([original], address, parameters);
+    }
     const isForeign = isLocal !== undefined &&
       !isLocal(address, session.localAddress);
     if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
@@ -224,11 +231,21 @@ export class HandlerCalls {
     if (decided && domains !== undefined && !this.#fits(decided, domains)) {
       return replies.tooLarge;
     }
+    return decided === undefined
+      ? await this.#ofHandler(address, parameters)
+      : await this.#redirected(decided, address, parameters);
+  }
+
+  /** Sends a recipient elsewhere, if the handler accepts it and does not do so itself. */
+  async #redirected(
+    targets: readonly Address[],
+    address: Address,
+    parameters: RcptParameters,
+  ): Promise<Verdict> {
     const verdict = await this.#ofHandler(address, parameters);
-    if (decided === undefined || !accepts(verdict)) return verdict;
-    if (verdict instanceof Redirect) return verdict;
+    if (!accepts(verdict) || verdict instanceof Redirect) return verdict;
     return new Redirect(
-      decided,
+      targets,
       verdict instanceof SmtpReply || verdict === "silent-allow"
         ? verdict
         : undefined,

@@ -12,7 +12,7 @@ const HEADER_LIMIT = 262144;
 /** A header block that is held back until it is complete. */
 export class HeldHeader {
   /** May be longer than what is in use. */
-  #storage: Uint8Array<ArrayBuffer> = NOTHING;
+  #storage: Uint8Array = NOTHING;
   #used = 0;
   #searched = 0;
 
@@ -21,9 +21,16 @@ export class HeldHeader {
     return this.#storage.subarray(0, this.#used);
   }
 
-  /** Adds bytes; returns the length of the block once it is complete. */
+  /**
+   * Adds bytes; returns the length of the block once it is complete. A block that
+   * comes at once is not copied: its bytes are the caller's until they are used.
+   */
   take(bytes: Uint8Array): number | "too-large" | undefined {
-    this.#append(bytes);
+    const isFirst = this.#used === 0;
+    if (isFirst) {
+      this.#storage = bytes;
+      this.#used = bytes.length;
+    } else this.#append(bytes);
     const all = this.bytes;
     const end = findHeaderEnd(all, this.#searched);
     // Without an end so far, the block is at least as long as these bytes.
@@ -31,6 +38,7 @@ export class HeldHeader {
       return "too-large";
     }
     if (end >= 0) return end;
+    if (isFirst) this.#storage = new Uint8Array(bytes);
     // The blank line may begin in the last three bytes.
     this.#searched = Math.max(0, all.length - 3);
     return undefined;

@@ -16,6 +16,8 @@ import {
   StoreError,
 } from "../message/message.ts";
 import { replies } from "../protocol/replies.ts";
+import { isHeld } from "../protocol/timing.ts";
+import type { RelayOptions } from "../queue/relay.ts";
 import { SmtpError, type SmtpReply } from "../protocol/reply.ts";
 import { FileStore } from "../store/file_store.ts";
 import type { SessionContext } from "./context.ts";
@@ -48,19 +50,57 @@ export async function commitMessage(
   keeper: Keeper,
 ): Promise<SmtpReply | undefined> {
   const { isLocal } = keeper.context;
-  const { recipients } = message;
+  const { recipients, parameters } = message;
   if (recipients.length === 0) return undefined;
   const foreign = isLocal === undefined
     ? []
     : recipients.filter(({ address }) =>
       !isLocal(address, keeper.session.localAddress)
     );
+  if (isTooLate(message)) return replies.deliveredLate;
+  const local = foreign.length === 0
+    ? recipients
+    : recipients.filter((one) => !foreign.includes(one));
+  if (isHeld(parameters)) {
+    return await hold(message, { local, foreign }, keeper);
+  }
   if (foreign.length === 0) return await keep(message, keeper);
-  const local = recipients.filter((one) => !foreign.includes(one));
   const failure = local.length === 0
     ? undefined
     : await keep(message.forRecipients(local), keeper);
   return failure ?? await relay(message, foreign, keeper);
+}
+
+/**
+ * Hands the message to the queue, which delivers it at the time of its release. A
+ * store that a handler has chosen is unknown by then: it gets its copy at once.
+ */
+async function hold(
+  message: Message,
+  parts: {
+    readonly local: readonly Recipient[];
+    readonly foreign: readonly Recipient[];
+  },
+  keeper: Keeper,
+): Promise<SmtpReply | undefined> {
+  const { local, foreign } = parts;
+  const isChosen = message.store !== undefined ||
+    message.filename !== undefined;
+  const failure = local.length === 0
+    ? undefined
+    : isChosen
+    ? await keep(message.forRecipients(local), keeper)
+    : await relay(message, local, keeper, { toStore: true });
+  return failure !== undefined || foreign.length === 0
+    ? failure
+    : await relay(message, foreign, keeper);
+}
+
+/** Whether BY wanted a message returned before its content was complete. */
+function isTooLate({ parameters, receivedAt }: Message): boolean {
+  const { by } = parameters;
+  return by?.mode === "return" &&
+    Date.now() - receivedAt.getTime() >= by.seconds * 1000;
 }
 
 /** Saves the message in all its stores. */
@@ -115,6 +155,7 @@ async function relay(
   message: Message,
   recipients: readonly Recipient[],
   { context, session }: Keeper,
+  options: RelayOptions = {},
 ): Promise<SmtpReply | undefined> {
   const { relaying, domains } = context;
   try {
@@ -122,7 +163,7 @@ async function relay(
       throw new TypeError("Cannot relay: nobody takes mail for others");
     }
     const route = domains?.routeOf(session.username);
-    await relaying.add(message, recipients, route);
+    await relaying.add(message, recipients, { ...route, ...options });
     return undefined;
   } catch (error) {
     logQueueFailure(context, session, message, error);

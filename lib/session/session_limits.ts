@@ -81,6 +81,11 @@ export class SessionLimits implements CountingGate {
     return this.#refuseUser(this.#context.users?.recipient(this.#reserved));
   }
 
+  /** The time of day, in milliseconds since 1970. */
+  time(): number {
+    return Date.now();
+  }
+
   /** Counts the real size of a message; returns the reply that refuses it, if it is too much for its user. */
   size(bytes: number): SmtpReply | undefined {
     if (this.#reserved === undefined) return undefined;

@@ -13,6 +13,7 @@ import { describeError, type Logger } from "../log.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { Address } from "../protocol/address.ts";
 import { asciiDomain } from "../protocol/domain.ts";
+import type { Envelope } from "../protocol/envelope.ts";
 import { refusedByPolicy, replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { MessageCheck, SenderCheck } from "../trust/message_check.ts";
@@ -42,6 +43,8 @@ export interface VerificationInit {
 
 /** The sender of the transaction of one session. */
 interface Asked {
+  /** The transaction: unset while its MAIL is not accepted yet. */
+  envelope: Envelope | undefined;
   readonly from: Address;
   readonly ip: string;
   readonly helo: string;
@@ -62,9 +65,10 @@ export class SessionSpf implements SpfSource {
     this.#init = init;
   }
 
-  /** A client has offered a reverse-path: the handler of MAIL may ask about it. */
+  /** A client has offered a reverse-path: a transaction begins, and the handler of MAIL may ask about it. */
   offered(session: SmtpSession, from: Address): void {
     this.#offered.set(session, from);
+    this.#asked.delete(session);
   }
 
   /** See {@linkcode SmtpSession.checkSpf}. */
@@ -78,11 +82,21 @@ export class SessionSpf implements SpfSource {
     return await this.sender(session, from, await loadChecks()).mailFrom;
   }
 
-  /** The check of the sender of the transaction, begun before or now. */
+  /**
+   * The check of the sender of the transaction, begun before or now.
+   *
+   * Danger: the check of an earlier transaction is never used. A client that drops
+   * a message stops the questions about it; the answers that never came would
+   * stand for its next message, whose policy would not be enforced.
+   */
   sender(session: SmtpSession, from: Address, checks: Checks): SenderCheck {
-    const { remoteAddress: ip, helo = "" } = session;
+    const { remoteAddress: ip, helo = "", envelope } = session;
     const known = this.#asked.get(session);
-    if (known?.from === from && known.ip === ip && known.helo === helo) {
+    // Transactions may share the address: the last ones are cached by their text.
+    const isOfThis = known?.from === from && known.ip === ip &&
+      known.helo === helo && (known.envelope ?? envelope) === envelope;
+    if (isOfThis) {
+      known.envelope = envelope;
       return known.check;
     }
     const { dns, hostname } = this.#init;
@@ -90,7 +104,7 @@ export class SessionSpf implements SpfSource {
       ...{ ip, helo, from: from.toString() },
       receiver: asciiDomain(hostname),
     }, dns);
-    this.#asked.set(session, { from, ip, helo, check });
+    this.#asked.set(session, { envelope, from, ip, helo, check });
     return check;
   }
 }

@@ -50,13 +50,15 @@ export interface VerifyOptions {
    */
   dmarc?: "report" | "enforce" | undefined;
   /**
-   * Our name in the field; only fields with this name may be believed.
+   * Our name in the field (RFC 8601 section 2.5); only fields with this name may be
+   * believed.
    *
    * @default {the hostname} The server's name
    */
   authservId?: string | undefined;
   /**
-   * Networks whose mail is not checked: gateways and own machines.
+   * Networks whose mail is not checked: gateways and own machines, as CIDR or
+   * addresses. `[]` for none.
    *
    * @default {["127.0.0.0/8", "::1"]} Loopback
    */
@@ -76,26 +78,29 @@ export interface VerifyOptions {
    */
   trustedSealers?: readonly string[] | undefined;
   /**
-   * Number of bits that an RSA key must have, from 1024.
+   * Number of bits that an RSA key must have, from 1024 to 8192 (RFC 8301). A
+   * signature of a shorter key is "policy", and no pass for DMARC.
    *
    * @default {1024}
    */
   minKeyBits?: number | undefined;
   /**
-   * Most DKIM signatures of a message that are looked at; the others are skipped.
+   * Most DKIM signatures of a message that are looked at, from 1 to 100, from the
+   * top; the others are skipped.
    *
    * @default {10}
    */
   maxSignatures?: number | undefined;
   /**
-   * Milliseconds from MAIL to the end of all checks; what is open then is
-   * "temperror".
+   * Milliseconds that a complete message waits for the checks; what is open then
+   * is "temperror". A quarter of them is kept for the policy of the author's domain.
    *
    * @default {20000}
    */
   timeoutMs?: number | undefined;
   /**
-   * Whether SPF is checked (RFC 7208).
+   * Whether SPF is checked (RFC 7208). Without it DMARC passes by DKIM only, so it
+   * and `dkim` should both be checked where `dmarc` is `"enforce"`.
    *
    * @default {true}
    */

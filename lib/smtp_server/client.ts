@@ -171,6 +171,7 @@ export class Client implements SMTPServerConnection {
     const { envelope } = this.session;
     envelope.bodyType = (parameters.body ?? "7BIT").toLowerCase();
     envelope.smtpUtf8 = parameters.smtpUtf8 === true;
+    envelope.requireTLS = parameters.requireTls === true;
     if (envelope.dsn === undefined) return;
     envelope.dsn.ret = parameters.ret ?? null;
     envelope.dsn.envid = parameters.envid ?? null;

@@ -46,7 +46,7 @@
  * Not served, with a `TypeError` that says why: `useXForward`, `pfx`,
  * `SNICallback`, `secureContext`, `ciphers`, `sigalgs`, `crl`, `pskCallback`,
  * `secureProtocol`, `secureOptions`, versions of TLS other than 1.2 and 1.3,
- * `maxCommandLength`, `hideREQUIRETLS: false`. Other options of `node:tls` and
+ * `maxCommandLength`. Other options of `node:tls` and
  * `node:net` have no effect. The members `connect()`, `logger` and
  * `secureContext` are not there, nor those of the class SMTPConnection beside
  * facts and `close()`: {@linkcode SmtpServer.serve} takes connections that came

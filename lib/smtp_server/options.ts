@@ -23,8 +23,6 @@ const UNSERVED: Readonly<
     value && !(Array.isArray(value) && value.length === 0)
       ? "XFORWARD is not spoken; useXClient is"
       : undefined,
-  hideREQUIRETLS: (value) =>
-    value === false ? "REQUIRETLS is not offered" : undefined,
   pfx: () => "give the certificate and its key in PEM, as cert and key",
   SNICallback: () => "give the certificates by name, as sniOptions",
   maxCommandLength: () => "the limits of RFC 5321 hold",
@@ -54,6 +52,7 @@ const HIDDEN = {
 const HIDDEN_UNLESS_FALSE = {
   hideDSN: "DSN",
   hideENHANCEDSTATUSCODES: "ENHANCEDSTATUSCODES",
+  hideREQUIRETLS: "REQUIRETLS",
 } as const;
 
 /** The commands of `disabledCommands` in upper case. */
@@ -131,6 +130,8 @@ export function serverOptions(options: SMTPServerOptions): SmtpServerOptions {
     allowInsecureAuth: options.allowInsecureAuth === true ||
       !needsCertificate(options),
     disabledExtensions: [
+      // A program of smtp-server knows nothing of it, and could not keep it.
+      "DELIVERBY",
       ...Object.entries(HIDDEN).flatMap(([option, keyword]) =>
         options[option as keyof typeof HIDDEN] ? [keyword] : []
       ),

@@ -58,7 +58,7 @@ export interface SMTPServerEnvelope {
   bodyType: string;
   /** Whether MAIL had SMTPUTF8. */
   smtpUtf8: boolean;
-  /** Always `false`: REQUIRETLS is not offered. */
+  /** Whether MAIL had REQUIRETLS: the message may go on only over verified TLS to a server that offers it. */
   requireTLS: boolean;
   /** RET and ENVID of MAIL; only if `hideDSN` is `false`. */
   dsn?: SMTPServerEnvelopeDSN | undefined;
@@ -350,7 +350,7 @@ export interface SMTPServerOptions extends TlsOptions, SMTPServerCallbacks {
   hideDSN?: boolean | undefined;
   /** Hides ENHANCEDSTATUSCODES. Default `true`; replies of callbacks have none then. */
   hideENHANCEDSTATUSCODES?: boolean | undefined;
-  /** Only `true`: REQUIRETLS is not offered. Default `true`. */
+  /** Hides REQUIRETLS. Default `true`. */
   hideREQUIRETLS?: boolean | undefined;
   /** Whether the client's name is not looked up. Default `false`. */
   disableReverseLookup?: boolean | undefined;

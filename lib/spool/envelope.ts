@@ -74,6 +74,12 @@ export interface EnvelopeOptions extends RelayRoute {
    * Default: the queue's.
    */
   readonly expireAfterMs?: number;
+  /** When the message is to be delivered by, in milliseconds since 1970 (RFC 2852). Default: at no time. */
+  readonly deliverBy?: number;
+  /** Whether it goes into the server's own store. Default: to other hosts. */
+  readonly toStore?: true;
+  /** Whether the message says `TLS-Required: No` (RFC 8689). Default: it does not. */
+  readonly declinesTls?: true;
   /** Whether {@linkcode Spool.login} returns a login. Default: it does not. */
   readonly hasLogin?: true;
 }
@@ -100,6 +106,8 @@ export interface StoredEnvelope {
   readonly size: number;
   /** Bytes on top of the content that are the server's own signatures. Default: none. */
   readonly signed?: number | undefined;
+  /** Bytes on top of the content that are the server's seal (ARC). Default: none. */
+  readonly sealed?: number | undefined;
   /** When the message was accepted, in milliseconds since 1970. */
   readonly acceptedAt: number;
   /** The options chosen for this message. */
@@ -264,4 +272,21 @@ function applyResult(progress: Progress, result: RecipientResult): void {
 /** The route of the message: the one chosen last. */
 export function routeOf(entry: SpoolEntry): RelayRoute {
   return entry.progress.route ?? entry.envelope.options;
+}
+
+/** When a message is returned because BY asks for it, in milliseconds since 1970; `Infinity` for never. */
+export function returnTime({ parameters, options }: StoredEnvelope): number {
+  const { deliverBy = Infinity } = options;
+  return parameters.by?.mode === "return" ? deliverBy : Infinity;
+}
+
+/**
+ * When BY asks for a notice of the delay, in milliseconds since 1970; `undefined`
+ * if it does not, or if the time had passed at another host, which has sent it.
+ */
+export function noticeTime(
+  { parameters, options }: StoredEnvelope,
+): number | undefined {
+  const { mode, seconds = 0 } = parameters.by ?? {};
+  return mode === "notify" && seconds > 0 ? options.deliverBy : undefined;
 }

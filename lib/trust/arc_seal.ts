@@ -9,6 +9,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { DataEncoder } from "../protocol/data_encoder.ts";
 import { parseAuthenticationResults } from "./authentication_results.ts";
 import {
   MOST_SETS,
@@ -49,6 +50,8 @@ export interface SealFacts {
   /** The time, in milliseconds since 1970. Default: now. */
   readonly now?: number | undefined;
 }
+
+type SettledFacts = SealFacts & { readonly now: number };
 
 /** A message whose body is being hashed for its seal. */
 export class ArcSealing {
@@ -93,7 +96,9 @@ export class ArcSealing {
   }
 
   /** The three fields with their line ends, `""` if none may be added; after the end of the body. */
-  async end(facts: SealFacts): Promise<string> {
+  async end(given: SealFacts): Promise<string> {
+    // What is signed and what is sent have one time, however long the signing takes.
+    const facts = { ...given, now: given.now ?? Date.now() };
     const chain = readArcChain(this.#fields);
     const { instance } = chain;
     const hasFailed = this.#fields.some((field) =>
@@ -103,6 +108,8 @@ export class ArcSealing {
     // A chain whose keys could not be had now is not known to be good.
     const { result } = facts.arc;
     if (hasFailed || instance >= MOST_SETS || result === "temperror") return "";
+    // A chain that was not checked is not known to have failed.
+    if (instance > 0 && result === "none") return "";
     const validity = instance === 0
       ? "none"
       : result === "pass" && chain.fault === undefined
@@ -129,7 +136,7 @@ export class ArcSealing {
 
   async #signature(
     number: number,
-    facts: SealFacts,
+    facts: SettledFacts,
     results: RawField,
   ): Promise<RawField> {
     const { domain, selector, key } = this.#key;
@@ -139,7 +146,7 @@ export class ArcSealing {
     const tags = (signature: string) => [
       ...[`a=${key.algorithm}`, `b=${signature}`, `bh=${hash}`],
       ...["c=relaxed/relaxed", `d=${domain}`, `h=${names.join(":")}`],
-      ...[`i=${number}`, `s=${selector}`, `t=${secondsOf(facts)}`],
+      ...[`i=${number}`, `s=${selector}`, `t=${secondsOf(facts.now)}`],
     ];
     const own = fieldOf(name, tags(""));
     const fields = [...this.#fields, results];
@@ -151,14 +158,14 @@ export class ArcSealing {
   async #seal(
     number: number,
     validity: string,
-    facts: SealFacts,
+    facts: SettledFacts,
     covered: readonly SealedFields[],
   ): Promise<RawField> {
     const { domain, selector, key } = this.#key;
     const tags = (signature: string) => [
       ...[`a=${key.algorithm}`, `b=${signature}`, `cv=${validity}`],
       ...[`d=${domain}`, `i=${number}`, `s=${selector}`],
-      `t=${secondsOf(facts)}`,
+      `t=${secondsOf(facts.now)}`,
     ];
     const [results, message] = covered.at(-1)!;
     const own = fieldOf("ARC-Seal", tags(""));
@@ -171,7 +178,7 @@ export class ArcSealing {
   }
 }
 
-function secondsOf({ now = Date.now() }: SealFacts): number {
+function secondsOf(now: number): number {
   return Math.floor(now / 1000);
 }
 
@@ -217,7 +224,8 @@ function ownResults(
  * @param key The key of the seal; `headers` are the fields that it signs
  * @param facts The result of the own check, and what it found
  * @returns The three fields with their line ends, to be put on top; `""` if no set
- * may be added: the chain has failed before, has 50 sets, or could not be checked
+ * may be added: the chain has failed before, has 50 sets, or was not or could not be
+ * checked
  * @throws {SyntaxError} If the key cannot be read
  * @throws {TypeError} If the header is longer than 1 MiB
  *
@@ -249,7 +257,89 @@ export async function sealArc(
   key: DkimKey,
   facts: SealFacts,
 ): Promise<string> {
-  const settled = await settleKey("sealArc", key);
+  return await sealedBy(message, {
+    ...{ key: await settleKey("sealArc", key), facts },
+    names: key.headers,
+    isBinary: false,
+  });
+}
+
+/** Seals what a server forwards, with a key that was loaded once. */
+export class ArcSealer {
+  readonly #key: SettledKey;
+  readonly #names: readonly string[] | undefined;
+
+  private constructor(key: SettledKey, names: readonly string[] | undefined) {
+    this.#key = key;
+    this.#names = names;
+  }
+
+  /**
+   * Checks and loads a key.
+   *
+   * @throws {TypeError} If an option cannot be used
+   * @throws {SyntaxError} If the key cannot be read
+   */
+  static async load(key: DkimKey): Promise<ArcSealer> {
+    const settled = await settleKey("relay.forwarding.arc", key);
+    return new ArcSealer(settled, key.headers);
+  }
+
+  /**
+   * The set for the top of a content; `""` if none may be added.
+   *
+   * @param options `isBinary`: whether its line ends are sent as they are
+   * @throws {TypeError} If the header is longer than 1 MiB
+   * @throws {unknown} The error of the content
+   */
+  async seal(
+    content: AsyncIterable<Uint8Array>,
+    options: { readonly facts: SealFacts; readonly isBinary: boolean },
+  ): Promise<string> {
+    return await sealedBy(content, {
+      ...options,
+      ...{ key: this.#key, names: this.#names },
+    });
+  }
+
+  /**
+   * The set for a content that was converted after it was sealed: it says the same.
+   *
+   * @param former The set before, of this server
+   * @param content The converted content without it
+   */
+  async sealAgain(
+    former: Uint8Array,
+    content: AsyncIterable<Uint8Array>,
+  ): Promise<string> {
+    const fields = rawFields(former);
+    const valueIn = (name: string) => {
+      const field = fields.find((one) => one.name === name);
+      return field === undefined ? "" : valueOf(field);
+    };
+    const [, results = ""] =
+      /^\s*i=\d+;\s*(.*)$/s.exec(valueIn("arc-authentication-results")) ?? [];
+    const [, validity = "none"] = /;\s*cv=([a-z]+)/.exec(valueIn("arc-seal")) ??
+      [];
+    const facts = {
+      arc: { result: validity as "none" | "pass" | "fail" },
+      ...{ results, authservId: "" },
+    };
+    return await this.seal(content, { facts, isBinary: false });
+  }
+}
+
+async function sealedBy(
+  message: Uint8Array | AsyncIterable<Uint8Array>,
+  { key, names, facts, isBinary }: {
+    readonly key: SettledKey;
+    readonly names?: readonly string[] | undefined;
+    readonly facts: SealFacts;
+    readonly isBinary: boolean;
+  },
+): Promise<string> {
+  // What is sent has no bare CR and no bare LF.
+  const encoder = isBinary ? undefined : new DataEncoder({ framing: "bdat" });
   const splitter = new MessageSplitter();
   const bodies = new BodyHashes();
   let sealing: ArcSealing | undefined;
@@ -258,14 +348,14 @@ export async function sealArc(
     if (header === undefined) {
       throw new TypeError("Cannot seal the message: its header exceeds 1 MiB");
     }
-    const names = key.headers;
-    return ArcSealing.begin(rawFields(header), { key: settled, names, bodies });
+    return ArcSealing.begin(rawFields(header), { key, names, bodies });
   };
   for await (const piece of piecesOf(message)) {
-    const body = splitter.take(piece);
+    const body = splitter.take(encoder?.encode(piece) ?? piece);
     if (splitter.inBody) sealing ??= begin();
     bodies.write(body);
   }
+  if (encoder !== undefined) bodies.write(splitter.take(encoder.finish()));
   sealing ??= begin();
   bodies.end();
   return await sealing.end(facts);

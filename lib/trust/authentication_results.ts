@@ -502,7 +502,7 @@ function serverNames(value: string): readonly string[] {
     const bare = withoutComments(one).split(";", 1)[0]!.replace(/["\\]/g, "");
     const [first = ""] = bare.trim().split(/\s/, 1);
     // A reader that does not know comments begins with the text itself.
-    const [raw = ""] = one.trim().split(/[\s;(]/, 1);
+    const [raw = ""] = one.trim().split(/[\s;(/,]/, 1);
     names.push(first, raw, bare.replace(/\s+/g, ""));
   }
   return names;

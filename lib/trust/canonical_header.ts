@@ -78,8 +78,13 @@ export function canonicalField(
 /** Unfolds, and makes each run of blanks one space; none at the ends. */
 function relaxed(value: string): string {
   // Line ends inside a field are folding only.
-  return value.replaceAll("\r\n", "").replace(/[ \t]+/g, " ")
-    .replace(/^ | $/g, "");
+  const line = value.replaceAll("\r\n", "");
+  // Most fields have single spaces only.
+  const even = /\t| {2}/.test(line) ? line.replace(/[ \t]+/g, " ") : line;
+  return even.slice(
+    even.startsWith(" ") ? 1 : 0,
+    even.endsWith(" ") ? -1 : undefined,
+  );
 }
 
 /**
@@ -145,10 +150,14 @@ export function withoutSignature(field: RawField): RawField {
 
 /** The bytes of text with one character for each byte. */
 export function latin1Bytes(text: string): Uint8Array<ArrayBuffer> {
+  const ascii = utf8.encode(text);
+  if (ascii.length === text.length) return ascii;
   const bytes = new Uint8Array(text.length);
   for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
   return bytes;
 }
+
+const utf8 = new TextEncoder();
 
 function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;

@@ -78,7 +78,10 @@ export async function fetchDkimKey(
   try {
     const outcome = await dns.query("TXT", name, { signal });
     if (outcome.status === "found") return readKeyRecords(outcome.records);
-    if (outcome.status === "failed") return temperror(outcome.reason);
+    // Names no name server: the reason goes into a field of the message.
+    if (outcome.status === "failed") {
+      return temperror("The DNS gave no answer about the key");
+    }
     return permerror("There is no key record");
   } catch {
     return temperror("The question for the key has ended without an answer");
@@ -232,8 +235,9 @@ class Ed25519Key implements DkimPublicKey {
 export function decodeBase64(text: string): Uint8Array | undefined {
   const digits = removeSpace(text);
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(digits)) return undefined;
-  const bare = digits.replace(/=+$/, "");
-  return bare.length % 4 === 1 ? undefined : Buffer.from(bare, "base64");
+  let length = digits.length;
+  while (digits.charCodeAt(length - 1) === 0x3d) length--;
+  return length % 4 === 1 ? undefined : Buffer.from(digits, "base64");
 }
 
 function permerror(reason: string): KeyOutcome {

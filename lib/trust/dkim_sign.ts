@@ -71,7 +71,11 @@ export interface DkimKey {
    * @default {those seven, Message-ID, In-Reply-To, References, Sender, MIME-Version, Content-Transfer-Encoding, List-*}
    */
   readonly headers?: readonly string[] | undefined;
-  /** Milliseconds for which a signature holds, `x=`; 1000 at least. Default: it does not expire. */
+  /**
+   * Milliseconds for which a signature holds, `x=`; 1000 at least. It is made when
+   * the message enters the queue, so this should be more than `relay.expireAfterMs`.
+   * Default: it does not expire.
+   */
   readonly expireAfterMs?: number | undefined;
 }
 

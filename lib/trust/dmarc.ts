@@ -16,6 +16,9 @@ import { type DmarcPolicy, testedPolicy } from "./dmarc_record.ts";
 import type { DkimResult, DmarcResult, SpfResult } from "./result.ts";
 import { type DmarcOptions, type TreeWalk, TreeWalks } from "./tree_walk.ts";
 
+/** Names no name server: the reason goes into a field of the message. */
+const NO_ANSWER = "The DNS gave no answer";
+
 /** What DMARC judges. */
 export interface DmarcFacts {
   /** The domain of the author, or why the message has no such domain. */
@@ -30,7 +33,9 @@ export interface DmarcFacts {
 const MOST_WALKS = 12;
 
 /**
- * Checks a message against the policy of its author's domain.
+ * Checks a message against the policy of its author's domain (RFC 9989 section 5).
+ * The record is found by a walk up the names, of 8 questions at most; no list of
+ * public suffixes is used.
  *
  * | result | the message |
  * | --- | --- |
@@ -83,7 +88,7 @@ export async function checkDmarc(
   if (applied === undefined) {
     return failure === undefined
       ? { result: "none", ...place }
-      : { result: "temperror", reason: failure, ...place };
+      : { result: "temperror", reason: NO_ANSWER, ...place };
   }
   const found = { ...place, recordAt: applied.domain };
   if (applied.record.policies === undefined) {
@@ -138,7 +143,7 @@ async function domainExists(
 ): Promise<boolean | { readonly reason: string }> {
   for (const type of ["A", "CNAME", "MX"] as const) {
     const outcome = await walks.ask(type, domain);
-    if (outcome.status === "failed") return { reason: outcome.reason };
+    if (outcome.status === "failed") return { reason: NO_ANSWER };
     if (outcome.status !== "none") return true;
     if (outcome.why === "no-such-record") return true;
     if (outcome.why === "not-a-name") return false;
@@ -208,7 +213,7 @@ class Alignment {
     if (organization === undefined) {
       // The organization is the author's domain or above it, and so is the identity's.
       return lastLabel(domain) === lastLabel(walk.domain)
-        ? { reason: walk.failure! }
+        ? { reason: NO_ANSWER }
         : false;
     }
     if (domain !== organization && !domain.endsWith(`.${organization}`)) {
@@ -220,7 +225,7 @@ class Alignment {
     }
     const other = await walks.walk(domain);
     return other.organization === undefined
-      ? { reason: other.failure! }
+      ? { reason: NO_ANSWER }
       : other.organization === organization;
   }
 }

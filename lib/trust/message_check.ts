@@ -5,6 +5,8 @@
  * Never delays a message beyond its time, never throws and never refuses: a check
  * that is not done in time, or that fails by a fault of its own, is a "temperror".
  * A message asks the DNS a limited number of questions, whatever its fields say.
+ * Each check has its own number of them, and the policy of the author's domain its
+ * own time: a sender could otherwise use them up and so escape that policy.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8601#section-5 | RFC 8601 section 5}
  */
@@ -15,6 +17,14 @@ import type {
   DnsQueryOptions,
   DnsRecordType,
 } from "../dns/outcome.ts";
+import {
+  checkOptions,
+  having,
+  milliseconds,
+  ownName,
+  required,
+  type Rules,
+} from "../options.ts";
 import { concat } from "../protocol/bytes.ts";
 import { formatField } from "../protocol/headers.ts";
 import { ArcCheck } from "./arc_verify.ts";
@@ -27,6 +37,7 @@ import { BodyHashes } from "./body_hash.ts";
 import { type RawField, rawFields, valueOf } from "./canonical_header.ts";
 import { DkimCheck } from "./dkim_verify.ts";
 import { checkDmarc } from "./dmarc.ts";
+import { MessageSplitter, piecesOf } from "./message_splitter.ts";
 import { formatReceivedSpf } from "./received_spf.ts";
 import {
   type ArcResult,
@@ -36,9 +47,9 @@ import {
   MessageAuthentication,
   type SpfResult,
 } from "./result.ts";
-import { checkSpf, checkSpfHelo, type SpfFacts } from "./spf.ts";
+import { checkSpf, checkSpfHelo, type SpfFacts, type SpfTools } from "./spf.ts";
 
-/** Questions that one message may ask. */
+/** Questions that one check of a message may ask. */
 const MOST_QUESTIONS = 100;
 
 /** A querier that stops asking after a number of questions. */
@@ -63,7 +74,7 @@ export class LimitedDns implements DnsQuerier {
     const outcome = {
       status: "failed",
       code: "unreachable",
-      reason: `The message has asked ${MOST_QUESTIONS} questions already`,
+      reason: `The check has asked ${MOST_QUESTIONS} questions already`,
     } as const;
     return Promise.resolve(outcome as DnsOutcomeOf<T>);
   }
@@ -73,9 +84,9 @@ export class LimitedDns implements DnsQuerier {
 export class SenderCheck {
   /** The client, its name and the reverse-path. */
   readonly facts: SpfFacts;
-  /** Asks for this message. */
+  /** Asks the questions of all checks. */
   readonly dns: DnsQuerier;
-  /** Stops all questions of the message. */
+  /** Stops the questions about the sender, signatures and seals. */
   readonly stop: AbortController = new AbortController();
   #from: Promise<SpfResult> | undefined;
   #helo: Promise<SpfResult> | undefined;
@@ -86,7 +97,7 @@ export class SenderCheck {
    */
   constructor(facts: SpfFacts, dns: DnsQuerier) {
     this.facts = facts;
-    this.dns = new LimitedDns(dns);
+    this.dns = dns;
   }
 
   /** The result for the reverse-path; for the name in HELO if that is null. Asked once. */
@@ -100,8 +111,11 @@ export class SenderCheck {
     return this.#helo ??= settled(checkSpfHelo(this.facts, this.#tools));
   }
 
-  get #tools(): { readonly dns: DnsQuerier; readonly signal: AbortSignal } {
-    return { dns: this.dns, signal: this.stop.signal };
+  get #tools(): SpfTools {
+    const { signal } = this.stop;
+    const dns = new LimitedDns(this.dns);
+    // A handler may ask first when the checks of the message are over.
+    return signal.aborted ? { dns } : { dns, signal };
   }
 }
 
@@ -109,7 +123,7 @@ export class SenderCheck {
 export interface MessageCheckSettings {
   /** Our name in the field. */
   readonly authservId: string;
-  /** Milliseconds from MAIL to the end of all checks. */
+  /** Milliseconds that a complete message waits for all checks. */
   readonly timeoutMs: number;
   readonly minKeyBits: number;
   readonly maxSignatures: number;
@@ -137,13 +151,19 @@ const NOT_ASKED: Omit<SpfResult, "identity"> = {
 };
 const NO_ARC: ArcResult = { result: "none", instance: 0, sealedBy: [] };
 
+/** One check, and what it gives if it is late. */
+interface Check<T> {
+  readonly name: string;
+  readonly result: T | Promise<T>;
+  readonly late: T;
+}
+
 /** Checks one message. */
 export class MessageCheck {
   readonly #settings: MessageCheckSettings;
   readonly #sender: SenderCheck;
   readonly #reverse: Promise<CheckedReverse> | undefined;
   readonly #bodies = new BodyHashes();
-  readonly #began = performance.now();
   #fields: readonly RawField[] = [];
   #dkim: DkimCheck | undefined;
   #arc: ArcCheck | undefined;
@@ -186,11 +206,17 @@ export class MessageCheck {
     const { dkim, arc, minKeyBits, maxSignatures } = this.#settings;
     const { dns, stop } = this.#sender;
     const options = {
-      ...{ bodies: this.#bodies, dns, signal: stop.signal },
+      ...{ bodies: this.#bodies, signal: stop.signal },
       ...{ minKeyBits, maxSignatures },
     };
-    if (dkim) this.#dkim = DkimCheck.begin(this.#fields, options);
-    if (arc) this.#arc = ArcCheck.begin(this.#fields, options);
+    if (dkim) {
+      const limited = { ...options, dns: new LimitedDns(dns) };
+      this.#dkim = DkimCheck.begin(this.#fields, limited);
+    }
+    if (arc) {
+      const limited = { ...options, dns: new LimitedDns(dns) };
+      this.#arc = ArcCheck.begin(this.#fields, limited);
+    }
   }
 
   /** Takes the next bytes of the body. */
@@ -204,27 +230,32 @@ export class MessageCheck {
     const sender = this.#sender;
     this.#bodies.end();
     const { stop } = sender;
-    const left = this.#began + settings.timeoutMs - performance.now();
-    const timer = setTimeout(() => stop.abort(LATE), Math.max(0, left));
-    try {
-      const [spf, helo, dkim, arc, reverse] = await Promise.all([
-        settings.spf
-          ? this.#bounded("spf", sender.mailFrom, spfFailure("mailfrom"))
+    const { timeoutMs } = settings;
+    const policyMs = timeoutMs * POLICY_SHARE;
+    const checks = this.#inTime([
+      {
+        name: "spf",
+        result: settings.spf
+          ? sender.mailFrom
           : { ...NOT_ASKED, identity: "mailfrom" as const },
-        settings.spf
-          ? this.#bounded("spf", sender.helo, spfFailure("helo"))
+        late: spfFailure("mailfrom"),
+      },
+      {
+        name: "spf",
+        result: settings.spf
+          ? sender.helo
           : { ...NOT_ASKED, identity: "helo" as const },
-        this.#dkim ? this.#bounded("dkim", this.#dkim.end(), DKIM_FAILURE) : [],
-        this.#arc ? this.#bounded("arc", this.#arc.end(), ARC_FAILURE) : NO_ARC,
-        this.#reverse,
-      ]);
-      const dmarc = await this.#dmarc(spf, dkim);
-      const values = { spf, helo, dkim, dmarc, arc, reverse };
-      return this.#sum(values);
-    } finally {
-      // What is over needs no signal: to fire it costs as much as a check.
-      clearTimeout(timer);
-    }
+        late: spfFailure("helo"),
+      },
+      { name: "dkim", result: this.#dkim?.end() ?? [], late: DKIM_FAILURE },
+      { name: "arc", result: this.#arc?.end() ?? NO_ARC, late: ARC_FAILURE },
+    ], { stop, timeMs: timeoutMs - policyMs });
+    const [[spf, helo, dkim, arc], reverse] = await Promise.all([
+      checks,
+      this.#reverse,
+    ]);
+    const dmarc = await this.#dmarc(spf, dkim, policyMs);
+    return this.#sum({ spf, helo, dkim, dmarc, arc, reverse });
   }
 
   /** Stops the questions of a message that is dropped. */
@@ -232,40 +263,86 @@ export class MessageCheck {
     this.#sender.stop.abort(LATE);
   }
 
-  #dmarc(spf: SpfResult, dkim: readonly DkimResult[]): Promise<DmarcResult> {
-    const { dns, stop } = this.#sender;
+  async #dmarc(
+    spf: SpfResult,
+    dkim: readonly DkimResult[],
+    policyMs: number,
+  ): Promise<DmarcResult> {
+    const stop = new AbortController();
+    const { signal } = stop;
     const author = authorDomain(this.#fields);
-    const asked = checkDmarc({ author, spf, dkim }, {
-      ...{ dns, signal: stop.signal },
-    });
-    return this.#bounded("dmarc", asked, {
+    const late = {
       result: "temperror",
       author: author.domain,
       reason: "The policy could not be had in time",
-    });
+    } as const;
+    try {
+      const dns = new LimitedDns(this.#sender.dns);
+      const asked = checkDmarc({ author, spf, dkim }, { dns, signal });
+      const check = { name: "dmarc", result: asked, late };
+      const [found] = await this.#inTime<[DmarcResult]>([check], {
+        stop,
+        timeMs: policyMs,
+      });
+      return found;
+    } finally {
+      stop.abort(LATE);
+    }
   }
 
-  /** The result of a check; `late` if it takes too long or fails. */
-  async #bounded<T>(name: string, check: Promise<T>, late: T): Promise<T> {
-    const { signal } = this.#sender.stop;
-    const { promise, resolve } = Promise.withResolvers<T>();
+  /**
+   * The results of checks, which are stopped after a time; those that take longer,
+   * or fail, are late. Remembered answers take a few turns, and a timer for them
+   * would cost more than the checks do.
+   */
+  async #inTime<T extends readonly unknown[]>(
+    checks: { readonly [K in keyof T]: Check<T[K]> },
+    { stop, timeMs }: { stop: AbortController; timeMs: number },
+  ): Promise<T> {
+    const open = new Set<() => void>();
+    const results = Promise.all(
+      checks.map((check) => this.#outcome(check, open)),
+    ) as Promise<unknown> as Promise<T>;
+    for (let left = MOST_TURNS; left > 0 && open.size > 0; left--) {
+      await undefined;
+    }
+    if (open.size === 0) return await results;
+    const { signal } = stop;
     // A check ends at the signal by itself; what it does then takes a turn.
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let grace: ReturnType<typeof setTimeout> | undefined;
     const end = () => {
-      timer = setTimeout(() => resolve(late), GRACE_MS);
+      grace = setTimeout(() => open.forEach((giveUp) => giveUp()), GRACE_MS);
     };
     if (signal.aborted) end();
     else signal.addEventListener("abort", end, { once: true });
-    check.then(resolve, (error) => {
-      this.#settings.failed(name, error);
-      resolve(late);
-    });
+    const timer = setTimeout(() => stop.abort(LATE), timeMs);
     try {
-      return await promise;
+      return await results;
     } finally {
+      // What is over needs no signal: to fire it costs as much as a check.
       clearTimeout(timer);
+      clearTimeout(grace);
       signal.removeEventListener("abort", end);
     }
+  }
+
+  /** The result of one check, which is open until then. */
+  #outcome<T>(
+    { name, result, late }: Check<T>,
+    open: Set<() => void>,
+  ): Promise<T> {
+    const { promise, resolve } = Promise.withResolvers<T>();
+    const giveUp = () => resolve(late);
+    const end = (value: T) => {
+      open.delete(giveUp);
+      resolve(value);
+    };
+    open.add(giveUp);
+    Promise.resolve(result).then(end, (error) => {
+      this.#settings.failed(name, error);
+      end(late);
+    });
+    return promise;
   }
 
   #sum(
@@ -290,11 +367,112 @@ export class MessageCheck {
   }
 }
 
+/** Options of {@linkcode checkMessage}. */
+export interface CheckMessageOptions {
+  /** Asks the questions: a {@linkcode DnsClient}, or a table in a test. */
+  readonly dns: DnsQuerier;
+  /**
+   * The name in the field.
+   *
+   * @default {"localhost"}
+   */
+  readonly authservId?: string | undefined;
+  /**
+   * Milliseconds for all checks.
+   *
+   * @default {20000}
+   */
+  readonly timeoutMs?: number | undefined;
+}
+
+const RULES: Rules<CheckMessageOptions> = {
+  dns: required(having("an object with the method query", "query")),
+  authservId: ownName,
+  timeoutMs: milliseconds,
+};
+
+/**
+ * Checks SPF, DKIM, DMARC and ARC of one message, as the server does with its option
+ * `verify` (RFC 8601 section 5). Lines that end with LF are taken as lines that end
+ * with CRLF.
+ *
+ * Holds the header block and nothing of the body. Keys of 1024 bits and 10
+ * signatures count, as by default there. What is wrong with the message, and an
+ * answer that does not come, are results. Name servers are asked up to 100 questions
+ * for each check.
+ *
+ * @param message The message as it came, header and body
+ * @param facts The client and the envelope
+ * @param options Where questions are asked, and the name in the field
+ * @returns The results; as text they are the value of the field
+ * @throws {TypeError} If an option is not valid
+ * @throws {RangeError} If `timeoutMs` is out of range
+ * @throws {Deno.errors.NotCapable} If the permission to ask the DNS is missing
+ *
+ * @example What a message proves
+ * ```ts
+ * import { checkMessage, type CheckMessageOptions } from "@smtp/server/trust";
+ * import { DnsClient } from "@smtp/server/dns";
+ * import { testDns } from "@smtp/server/testing";
+ *
+ * // For this example every question is answered with "no such record".
+ * const dns = new DnsClient(
+ *   testDns(() => Promise.reject(new Deno.errors.NotFound("None"))),
+ * );
+ * const options: CheckMessageOptions = { dns, authservId: "mx.example.com" };
+ * const found = await checkMessage(
+ *   new TextEncoder().encode("From: ann@example.org\r\n\r\nHello\r\n"),
+ *   {
+ *     ip: "192.0.2.1",
+ *     helo: "client.example",
+ *     from: "ann@example.org",
+ *     receiver: "mx.example.com",
+ *   },
+ *   options,
+ * );
+ * console.assert(found.dmarc.result === "none");
+ * console.assert(String(found).startsWith("mx.example.com;"));
+ * ```
+ */
+export async function checkMessage(
+  message: Uint8Array | ReadableStream<Uint8Array>,
+  facts: SpfFacts,
+  options: CheckMessageOptions,
+): Promise<MessageAuthentication> {
+  checkOptions("checkMessage", options, RULES);
+  const { dns, authservId = "localhost", timeoutMs = 20_000 } = options;
+  let fault: { readonly error: unknown } | undefined;
+  const check = new MessageCheck({
+    ...{ authservId, timeoutMs, minKeyBits: 1024, maxSignatures: 10 },
+    ...{ spf: true, dkim: true, arc: true, receivedSpf: false },
+    failed: (_check, error) => fault ??= { error },
+  }, new SenderCheck(facts, dns));
+  const splitter = new MessageSplitter();
+  let hasBegun = false;
+  const begin = () => {
+    hasBegun = true;
+    check.header(splitter.header ?? new Uint8Array(0));
+  };
+  for await (const piece of piecesOf(message)) {
+    const body = splitter.take(piece);
+    if (splitter.inBody && !hasBegun) begin();
+    if (hasBegun) check.write(body);
+  }
+  if (!hasBegun) begin();
+  const { authentication } = await check.end();
+  if (fault !== undefined) throw fault.error;
+  return authentication;
+}
+
 /** The reason of an end by time. */
 const LATE = new DOMException(
   "The time for the checks is over",
   "TimeoutError",
 );
+/** The share of the time that belongs to the policy of the author's domain. */
+const POLICY_SHARE = 0.25;
+/** Turns of the microtask queue, each of them less than a microsecond. */
+const MOST_TURNS = 100;
 /** Milliseconds that a check may take to end at the signal. */
 const GRACE_MS = 100;
 

@@ -7,8 +7,6 @@
  * {@link https://www.rfc-editor.org/rfc/rfc6376#section-5.3 | RFC 6376 section 5.3}
  */
 
-import { Buffer } from "node:buffer";
-
 /** Most bytes of a header block; no server takes as many. */
 const MOST_HEADER = 1_048_576;
 /** Bytes of a message that are taken at a time. */
@@ -19,7 +17,7 @@ const NOTHING = new Uint8Array(0);
 
 /** Reads one message. */
 export class MessageSplitter {
-  #header = Buffer.alloc(0);
+  #header = NOTHING;
   #size = 0;
   #state: "header" | "body" | "too-long" = "header";
   #cr = false;
@@ -42,19 +40,22 @@ export class MessageSplitter {
     const bytes = this.#withCrLf(piece);
     if (this.#state === "body") return bytes;
     if (this.#state === "too-long") return NOTHING;
-    this.#hold(bytes);
-    const block = this.#header.subarray(0, this.#size);
-    const from = Math.max(0, this.#size - bytes.length - 3);
-    const end = block.indexOf("\r\n\r\n", from, "latin1") + 4;
-    // A message may begin with its empty line.
-    const found = block[0] === CR && block[1] === LF ? 2 : end < 4 ? 0 : end;
-    if (found > MOST_HEADER || (found === 0 && this.#size > MOST_HEADER)) {
+    const isFirst = this.#size === 0;
+    if (!isFirst) this.#hold(bytes);
+    const block = isFirst ? bytes : this.#header.subarray(0, this.#size);
+    const found = blockEnd(block, Math.max(0, block.length - bytes.length - 3));
+    if (found > MOST_HEADER || (found === 0 && block.length > MOST_HEADER)) {
       this.#state = "too-long";
-      this.#header = Buffer.alloc(0);
+      this.#header = NOTHING;
       return NOTHING;
     }
-    if (found === 0) return NOTHING;
+    if (found === 0) {
+      if (isFirst) this.#hold(bytes);
+      return NOTHING;
+    }
     this.#state = "body";
+    // The caller may use the bytes of the piece again.
+    if (isFirst) this.#header = new Uint8Array(bytes.subarray(0, found));
     this.#size = found;
     return block.subarray(found);
   }
@@ -62,7 +63,7 @@ export class MessageSplitter {
   #hold(bytes: Uint8Array): void {
     const size = this.#size + bytes.length;
     if (size > this.#header.length) {
-      const more = Buffer.alloc(Math.max(2 * this.#header.length, size));
+      const more = new Uint8Array(Math.max(2 * this.#header.length, size));
       more.set(this.#header.subarray(0, this.#size));
       this.#header = more;
     }
@@ -103,14 +104,33 @@ export class MessageSplitter {
   }
 }
 
-/** The message in pieces of moderate size. */
-export async function* piecesOf(
-  message: Uint8Array | AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array, void, void> {
-  const chunks = message instanceof Uint8Array ? [message] : message;
-  for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.length; at += PIECE) {
-      yield chunk.subarray(at, at + PIECE);
-    }
+/** The place after the empty line of a block, which is not before `from`; 0 without one. */
+function blockEnd(block: Uint8Array, from: number): number {
+  // A message may begin with its empty line.
+  if (block[0] === CR && block[1] === LF) return 2;
+  for (let at = from; at < block.length; at++) {
+    const isEnd = block[at] === LF && block[at + 1] === CR &&
+      block[at + 2] === LF && block[at - 1] === CR;
+    if (isEnd) return at + 3;
   }
+  return 0;
+}
+
+/** The message in pieces of moderate size. */
+export function piecesOf(
+  message: Uint8Array | AsyncIterable<Uint8Array>,
+): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+  return message instanceof Uint8Array ? cut(message) : cutAll(message);
+}
+
+function* cut(bytes: Uint8Array): Generator<Uint8Array, void, void> {
+  for (let at = 0; at < bytes.length; at += PIECE) {
+    yield bytes.subarray(at, at + PIECE);
+  }
+}
+
+async function* cutAll(
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, void> {
+  for await (const chunk of chunks) yield* cut(chunk);
 }

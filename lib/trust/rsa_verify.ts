@@ -28,6 +28,8 @@ export interface RsaPublicKey {
   readonly exponent: bigint;
   /** Bits of the modulus. */
   readonly bits: number;
+  /** What a right signature gives, less the digest: EMSA-PKCS1-v1_5. */
+  readonly padding: bigint;
 }
 
 /** A key that was read, or why it cannot be used. */
@@ -60,22 +62,21 @@ export function readRsaKey(der: Uint8Array): RsaKeyOutcome {
  * @param data What was signed, not hashed
  */
 export function verifyRsa(
-  { modulus, exponent, bits }: RsaPublicKey,
+  { modulus, exponent, bits, padding }: RsaPublicKey,
   data: Uint8Array,
   signature: Uint8Array,
 ): boolean {
-  const length = Math.ceil(bits / 8);
-  if (signature.length !== length) return false;
+  if (signature.length !== Math.ceil(bits / 8)) return false;
   const value = wholeNumber(signature);
   if (value >= modulus) return false;
-  return power(value, exponent, modulus) === paddedDigest(data, length);
+  const digest = BigInt(`0x${hash("sha256", data, "hex")}`);
+  return power(value, exponent, modulus) === padding + digest;
 }
 
-/** The number that a right signature gives: EMSA-PKCS1-v1_5 of the digest. */
-function paddedDigest(data: Uint8Array, length: number): bigint {
-  const digest = hash("sha256", data, "hex");
-  const end = DIGEST_INFO + digest;
-  const filling = "ff".repeat(length - 3 - end.length / 2);
+/** The padded block with a digest of zeros. */
+function paddingOf(bits: number): bigint {
+  const end = DIGEST_INFO + "00".repeat(32);
+  const filling = "ff".repeat(Math.ceil(bits / 8) - 3 - end.length / 2);
   return BigInt(`0x0001${filling}00${end}`);
 }
 
@@ -110,7 +111,7 @@ function keyOf(modulusValue: DerValue, exponentValue: DerValue): RsaKeyOutcome {
   if (!isOdd || exponent < 3n || exponent > MOST_EXPONENT) {
     return { fault: "The key's numbers are out of range" };
   }
-  return { key: { modulus, exponent, bits } };
+  return { key: { modulus, exponent, bits, padding: paddingOf(bits) } };
 }
 
 const INTEGER = 0x02;

@@ -10,6 +10,7 @@
  */
 
 import type { DnsOutcome, DnsQuerier, MxOutcome } from "../dns/outcome.ts";
+import { isAscii } from "../protocol/bytes.ts";
 import { asciiDomain } from "../protocol/domain.ts";
 import { formatIp, type IpBytes, parseUnmapped } from "../protocol/ip.ts";
 import type { AuthResult, SpfResult } from "./result.ts";
@@ -46,6 +47,8 @@ export interface SpfTools {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Names no name server: the reason goes into a field of the message. */
+const NO_ANSWER = "The DNS gave no answer";
 /** Terms that ask the DNS, at most (RFC 7208 section 4.6.4). */
 const MOST_TERMS = 10;
 /** Answers without records, at most. */
@@ -56,7 +59,16 @@ const MOST_NAMES = 10;
 const LONGEST_EXPLANATION = 500;
 
 /**
- * Checks the sender of MAIL FROM; for a null sender the name in HELO.
+ * Checks the sender of MAIL FROM; for a null sender the name in HELO (RFC 7208
+ * section 2.4).
+ *
+ * What is wrong with the record, and an answer that does not come, are results:
+ * "permerror" and "temperror". A record beyond 10 terms that ask, or 2 answers
+ * without records, is a "permerror" (section 4.6.4).
+ *
+ * @param facts The client and the sender
+ * @param tools Where questions are asked
+ * @throws {Deno.errors.NotCapable} If the permission to ask the DNS is missing
  *
  * @example A domain that allows one address
  * ```ts
@@ -89,7 +101,27 @@ export function checkSpf(
     .run();
 }
 
-/** Checks the name in HELO alone (RFC 7208 section 2.3). */
+/**
+ * Checks the name in HELO alone (RFC 7208 section 2.3); else as
+ * {@linkcode checkSpf}.
+ *
+ * @param facts The client; `from` has no effect
+ * @param tools Where questions are asked
+ * @throws {Deno.errors.NotCapable} If the permission to ask the DNS is missing
+ *
+ * @example An address in HELO has no record
+ * ```ts
+ * import { checkSpfHelo } from "@smtp/server/trust";
+ * import { DnsClient } from "@smtp/server/dns";
+ *
+ * const facts = { ip: "192.0.2.1", helo: "[192.0.2.1]", from: "" };
+ * const { result, identity } = await checkSpfHelo(
+ *   { ...facts, receiver: "mx.example.com" },
+ *   { dns: new DnsClient() },
+ * );
+ * console.assert(result === "none" && identity === "helo");
+ * ```
+ */
 export function checkSpfHelo(
   facts: SpfFacts,
   tools: SpfTools,
@@ -207,7 +239,7 @@ class Evaluation {
   async #record(domain: string): Promise<SpfRecord | undefined> {
     const outcome = await this.#ask("TXT", domain);
     if (outcome.status === "failed") {
-      throw new SpfEnd("temperror", outcome.reason);
+      throw new SpfEnd("temperror", NO_ANSWER);
     }
     const texts = outcome.status === "found"
       ? outcome.records.filter(isSpfRecord)
@@ -237,6 +269,8 @@ class Evaluation {
     const target = mechanism.domain === undefined
       ? domain
       : await this.#expand(mechanism.domain, domain);
+    // Local parts beyond ASCII match nothing (RFC 8616 section 4).
+    if (!isAscii(target)) return false;
     switch (mechanism.name) {
       case "include":
         return await this.#includes(target);
@@ -254,7 +288,7 @@ class Evaluation {
   async #exists(target: string): Promise<boolean> {
     const outcome = this.#counted(await this.#ask("A", target));
     if (outcome.status !== "failed") return outcome.status === "found";
-    throw new SpfEnd("temperror", outcome.reason);
+    throw new SpfEnd("temperror", NO_ANSWER);
   }
 
   /** Whether the record of another domain lets the client pass (RFC 7208 section 5.2). */
@@ -279,7 +313,7 @@ class Evaluation {
     const asked = await this.#ask(isV4 ? "A" : "AAAA", host);
     const outcome = options.counts ? this.#counted(asked) : asked;
     if (outcome.status === "failed") {
-      throw new SpfEnd("temperror", outcome.reason);
+      throw new SpfEnd("temperror", NO_ANSWER);
     }
     if (outcome.status !== "found") return false;
     return outcome.records.some((text) => {
@@ -295,7 +329,7 @@ class Evaluation {
   ): Promise<boolean> {
     const outcome = this.#counted(await this.#ask("MX", target));
     if (outcome.status === "failed") {
-      throw new SpfEnd("temperror", outcome.reason);
+      throw new SpfEnd("temperror", NO_ANSWER);
     }
     if (outcome.status !== "found") return false;
     if (outcome.records.length > MOST_NAMES) {
@@ -347,8 +381,11 @@ class Evaluation {
   }
 
   async #macros(text: string, domain: string): Promise<MacroFacts> {
-    const { helo, receiver } = this.#facts;
+    const { receiver } = this.#facts;
     const { sender } = this.#identity;
+    // A name beyond ASCII has its A-labels (RFC 8616 section 4).
+    const { helo: said } = this.#facts;
+    const helo = isAscii(said) ? said : asciiDomain(said);
     const validated = needsValidated(text)
       ? await this.#validatedName(domain)
       : "unknown";
@@ -413,7 +450,9 @@ class Evaluation {
 
   #ask<T extends "TXT" | "A" | "AAAA" | "MX" | "PTR">(type: T, name: string) {
     const { dns, signal } = this.#tools;
-    return dns.query(type, name, signal === undefined ? {} : { signal });
+    // Macros make names of the sender's local part.
+    const anyLabel = true;
+    return dns.query(type, name, signal ? { signal, anyLabel } : { anyLabel });
   }
 }
 

@@ -52,11 +52,12 @@ Deno.test("Every limit that names an option has it, and a reload applies it", ()
 
 Deno.test("Options that a reload cannot change need a restart", () => {
   assertEquals([...WANT_RESTART].sort(), [
-    ...["allow-loopback", "bare-newlines", "bounce-from", "chunking"],
+    ...["allow-loopback", "arc", "bare-newlines", "bounce-from", "chunking"],
     ...["complete", "dns", "expire", "handlers", "hostname", "listen", "log"],
     ...["log-level", "long-lines", "notify", "quiet", "quota", "relay"],
     ...["relay-from", "remote-port", "retry", "security", "smarthost"],
-    ...["smarthost-mechanisms", "smarthost-user", "spool", "status", "store"],
-    ...["store-owner", "threads", "trust-ad"],
+    ...["smarthost-mechanisms", "smarthost-user", "spool"],
+    ...["srs", "srs-secret", "status", "store"],
+    ...["store-owner", "threads", "tls-policy", "tls-reports", "trust-ad"],
   ]);
 });

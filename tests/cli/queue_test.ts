@@ -102,6 +102,36 @@ Deno.test("showLines() shows every recipient", () => {
   );
 });
 
+Deno.test("showLines() shows what the sender asked for", () => {
+  const { envelope, progress } = entry("a1", []);
+  const { acceptedAt } = envelope;
+  const asked: SpoolEntry = {
+    progress,
+    envelope: {
+      ...envelope,
+      parameters: {
+        ...{ holdFor: 60, requireTls: true },
+        by: { seconds: 3600, mode: "return" },
+      },
+      options: { idleWaitMs: 60_000, deliverBy: acceptedAt + 3_600_000 },
+    },
+  };
+  const lines = [...showLines(asked, OPTIONS)].slice(4);
+  assertEquals(lines, [
+    "released   2026-01-02T10:01:00.000Z\n",
+    "deliver by 2026-01-02T11:00:00.000Z, else it is returned\n",
+    "tls        required all its way (REQUIRETLS)\n",
+  ]);
+  const free: SpoolEntry = {
+    progress,
+    envelope: { ...envelope, options: { declinesTls: true } },
+  };
+  assertEquals(
+    [...showLines(free, OPTIONS)].at(-1),
+    "tls        not needed (TLS-Required: No)\n",
+  );
+});
+
 Deno.test("jsonLine() is one line with everything but secrets", () => {
   const line = jsonLine(entry("a1", ["bob@dest.test"]));
   assertEquals(line.indexOf("\n"), line.length - 1);

@@ -98,6 +98,7 @@ Deno.test("relaySettings() makes options from the command line", () => {
         retry: ["30s 5m*3 1h*12 4h"],
         expire: ["2d"],
         "bounce-from": ["Postmaster@near.test"],
+        "tls-reports": ["tls@near.test"],
         "remote-port": ["2525"],
         "allow-loopback": ["true"],
       },
@@ -106,6 +107,7 @@ Deno.test("relaySettings() makes options from the command line", () => {
         schedule: "30s 5m*3 1h*12 4h",
         expireAfterMs: 172_800_000,
         bounceFrom: "Postmaster@near.test",
+        reports: { from: "tls@near.test" },
         remotePort: 2525,
         allowLoopback: true,
       },
@@ -142,6 +144,8 @@ Deno.test("relaySettings() names the option it cannot use, and no secret", () =>
     [{ retry: ["soon"] }, "--retry: "],
     [{ expire: ["5 days"] }, "--expire: "],
     [{ "bounce-from": ["a@b@c"] }, "--bounce-from: "],
+    [{ "tls-reports": ["m\u00fcller@near.test"] }, "--tls-reports: "],
+    [{ "tls-reports": ["tls"] }, "--tls-reports: "],
     [{ "remote-port": ["0"] }, "--remote-port 0: "],
   ];
   for (const [settings, want] of rows) {

@@ -109,12 +109,12 @@ Deno.test("cli queue, lookup and send refuse what they cannot use", async (t) =>
       [
         ["lookup", "soa", "a.test"],
         2,
-        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc",
+        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt",
       ],
       [
         ["lookup", "mx"],
         2,
-        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc",
+        "want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt",
       ],
       [["lookup", "mx", "a.test", "--dns", "ns"], 2, "--dns: "],
       [["lookup", "mx", "a b"], 1, "no MX record (not a name)"],

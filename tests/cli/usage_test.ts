@@ -91,7 +91,7 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     {
       args: ["lookup", "mxx", "example.com"],
       want:
-        "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc " +
+        "Cannot run lookup mxx example.com: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt " +
         "and a name (did you mean mx?)",
     },
     {
@@ -318,7 +318,7 @@ Deno.test("cli refuses options that it cannot use", async (t) => {
     {
       args: ["lookup", "mx", ""],
       want:
-        "Cannot run lookup mx : want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name",
+        "Cannot run lookup mx : want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name",
     },
     {
       args: ["verifier", ""],

@@ -306,19 +306,19 @@ const WORDS: readonly (readonly [args: readonly string[], want: string])[] = [
   ],
   [
     ["lookup"],
-    "Cannot run lookup: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name",
+    "Cannot run lookup: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name",
   ],
   [
     ["lookup", "mx"],
-    "Cannot run lookup mx: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name",
+    "Cannot run lookup mx: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name",
   ],
   [
     ["lookup", "cname", "a.test"],
-    "Cannot run lookup cname a.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name",
+    "Cannot run lookup cname a.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name",
   ],
   [
     ["lookup", "mx", "a.test", "b.test"],
-    "Cannot run lookup mx a.test b.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name",
+    "Cannot run lookup mx a.test b.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name",
   ],
   [
     ["lookup", "mx", "a.test", "--dns", "x"],
@@ -426,7 +426,7 @@ const WORDS: readonly (readonly [args: readonly string[], want: string])[] = [
   ],
   [
     ["lookup", "mxx", "a.test"],
-    "Cannot run lookup mxx a.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim or dmarc and a name (did you mean mx?)",
+    "Cannot run lookup mxx a.test: want mx, a, aaaa, ptr, txt, tlsa, spf, dkim, dmarc, mta-sts or tls-rpt and a name (did you mean mx?)",
   ],
   [["--status"], "--status: want a value"],
   [["--user=sesame"], "--user: number 1 cannot be used, want NAME:SECRET"],

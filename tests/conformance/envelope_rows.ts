@@ -55,6 +55,27 @@ export const envelopeRows: readonly Row[] = [
     look: mail(["<a@example.com> FOO=BAR"], (code) => code === 555),
   },
   {
+    name: "`REQUIRETLS` without TLS, `HOLDFOR=60` without login",
+    target: "555",
+    look: mail(
+      ["<a@example.com> REQUIRETLS", "<a@example.com> HOLDFOR=60"],
+      (code) => code === 555,
+    ),
+  },
+  {
+    name: "`BY=120;N`, a time of delivery",
+    target: "250",
+    look: mail(["<a@example.com> BY=120;N"], (code) => code === 250),
+  },
+  {
+    name: "`BY=0;R`, `BY=1` and `BY=1;X`",
+    target: "501",
+    look: mail(
+      ["BY=0;R", "BY=1", "BY=1;X"].map((by) => `<a@example.com> ${by}`),
+      (code) => code === 501,
+    ),
+  },
+  {
     name: '`<"a b"@example.com>` and `<"a@b"@example.com>`',
     target: "250",
     look: mail(

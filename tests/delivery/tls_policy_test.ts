@@ -21,6 +21,12 @@ import { MemoryStore } from "../../lib/store/memory_store.ts";
 import { startServer } from "../support/server.ts";
 import { startZoneServer, type ZoneServer } from "../support/zone_server.ts";
 import { utf8 } from "../support/bytes.ts";
+import data from "../secure_transport/data/certificates.json" with {
+  type: "json",
+};
+import decisions from "../secure_transport/data/decisions.json" with {
+  type: "json",
+};
 
 const certificate = await Certificate.selfSigned({ names: ["mx.dest.test"] });
 const other = await Certificate.selfSigned({ names: ["other.test"] });
@@ -41,8 +47,8 @@ interface World extends AsyncDisposable {
   readonly zone: Record<string, Parameters<typeof startZoneServer>[0][string]>;
   readonly dns: ZoneServer;
   readonly results: TlsResult[];
-  /** Delivers a message; gives the report for its recipient. */
-  deliver(): Promise<RecipientReport>;
+  /** Delivers a message, to dest.test by default; gives the report for its recipient. */
+  deliver(domain?: string): Promise<RecipientReport>;
 }
 
 async function start(
@@ -50,6 +56,8 @@ async function start(
     readonly served?: Certificate | undefined;
     readonly delivery?: Partial<DeliveryOptions>;
     readonly machine?: DeliveryMachine;
+    /** The host as a configured next hop, by this name. */
+    readonly smarthost?: string;
   } = {},
 ): Promise<World> {
   const store = new MemoryStore();
@@ -75,6 +83,9 @@ async function start(
     }),
     remotePort: port,
     allowLoopback: true,
+    ...(options.smarthost && {
+      smarthosts: [{ host: options.smarthost, port }],
+    }),
     ...options.delivery,
   }, {
     ...options.machine,
@@ -82,17 +93,17 @@ async function start(
   });
   return {
     ...{ host, store, zone, dns, results },
-    async deliver() {
+    async deliver(domain = "dest.test") {
       const content = utf8("Subject: Hello\r\n\r\nHello\r\n");
       const { recipients } = await delivery.deliver({
         id: "m1",
         from: Address.parse("me@near.test"),
         parameters: {},
         recipients: [{
-          address: Address.parse("you@dest.test"),
+          address: Address.parse(`you@${domain}`),
           parameters: {},
         }],
-        destination: "dest.test",
+        destination: domain,
         size: content.length,
         acceptedAt: Date.now(),
         attempt: 1,
@@ -140,6 +151,12 @@ Deno.test("DANE: another certificate defers, and no message is sent", async () =
   );
   assertEquals(world.results[0]?.outcome, "validation-failure");
   assertEquals(world.store.messages, []);
+});
+
+Deno.test("DANE: what is exempt, as a report on TLS, goes out nevertheless", async () => {
+  await using world = await start({ machine: { isExempt: () => true } });
+  world.zone[tlsaOf(world)] = { records: [WRONG], secure: true };
+  assertMatch(words(await world.deliver()), /^delivered TLSv1/);
 });
 
 Deno.test("DANE: a host without TLS defers", async () => {
@@ -260,9 +277,230 @@ Deno.test("DANE is not asked for without the policy, or with TLS off", async () 
     ] as const satisfies Partial<DeliveryOptions>[]
   ) {
     await using world = await start({ delivery });
-    world.zone[tlsaOf(world)] = { records: [WRONG], secure: true };
+    // An answer that fails must defer nothing either.
+    world.zone[tlsaOf(world)] = { rcode: 2 };
     assertMatch(words(await world.deliver()), /^delivered/);
+    const asked = world.dns.asked.map(({ question }) => question);
+    assertEquals(asked.filter((one) => one.startsWith("TLSA")), []);
   }
+});
+
+Deno.test("With TLS off no policy of MTA-STS is asked for", async () => {
+  await using world = await start({ delivery: { security: "none" } });
+  assertMatch(words(await world.deliver()), /^delivered/);
+  const asked = world.dns.asked.map(({ question }) => question);
+  assertEquals(asked.filter((one) => one.includes("_mta-sts")), []);
+});
+
+/** A certificate of the data with what is sent behind it. */
+function chainOf(name: "leaf" | "expired" | "domain"): Certificate {
+  return Certificate.parse(data[name] + data.mid, { key: data[`${name}Key`] });
+}
+
+/** The digest of a certificate of the data. */
+function dataDigest(name: keyof typeof data): string {
+  const { raw } = new X509Certificate(data[name]);
+  return createHash("sha256").update(raw).digest("hex");
+}
+
+const BY_ISSUER = `2 0 1 ${dataDigest("mid")}`;
+
+/** Lets a host of another domain be the host at mx.dest.test. */
+function addDomain({ zone }: World, domain: string): void {
+  zone[`MX ${domain}`] = { records: ["10 mx.dest.test"], secure: true };
+}
+
+Deno.test("DANE: a session is not used for a domain that its certificate does not name", async () => {
+  await using world = await start({ served: chainOf("domain") });
+  world.zone[tlsaOf(world)] = { records: [BY_ISSUER], secure: true };
+  addDomain(world, "second.test");
+  // The certificate names dest.test, and neither the host nor second.test.
+  assertMatch(words(await world.deliver()), /^delivered TLSv1/);
+  assertMatch(words(await world.deliver("second.test")), /^deferred - 4\.7\.5/);
+  assertEquals(world.results[1]?.outcome, "certificate-host-mismatch");
+  assertEquals(world.store.messages.length, 1);
+});
+
+Deno.test("DANE: a smarthost is not taken for a certificate of the recipients' domain", async () => {
+  await using world = await start({ served: chainOf("domain") });
+  const { port } = world.host.addresses[0]!;
+  await using smart = await start({
+    delivery: { smarthosts: [{ host: "mx.dest.test", port }] },
+  });
+  smart.zone[tlsaOf(world)] = { records: [BY_ISSUER], secure: true };
+  assertMatch(words(await smart.deliver()), /^deferred - 4\.7\.5/);
+  assertEquals(smart.results[0]?.outcome, "certificate-host-mismatch");
+});
+
+/** A row of the table of decisions: how the world is made, and the report. */
+interface Row {
+  readonly served?: Certificate;
+  readonly smarthost?: boolean;
+  readonly zone: (at: (host: string) => string) => World["zone"];
+  readonly want: RegExp;
+  /** The TLSA question must not be sent. */
+  readonly silent?: true;
+}
+
+const TAKEN = /^delivered TLSv1/;
+const REFUSED = /^deferred - 4\.7\.5/;
+
+/** One zone, with records at the host's name. */
+const at =
+  (host: string, records: readonly string[], secure = true) =>
+  (name: (host: string) => string): World["zone"] => ({
+    [name(host)]: { records, secure },
+  });
+const HOST = "mx.dest.test";
+/** The host of the certificates in the data. */
+const DANE_HOST: World["zone"] = {
+  "MX dest.test": { records: ["10 mx.dane.test"], secure: true },
+  "A mx.dane.test": { records: ["127.0.0.1"], secure: true },
+  "AAAA mx.dane.test": { secure: true },
+};
+const WHOLE = `3 0 0 ${new Uint8Array(certificate.der).toHex()}`;
+
+/** Rows by their names in the table; records that do not fit show that they count. */
+const ROWS: Readonly<Record<string, readonly Row[]>> = {
+  "all secure, usable records": [
+    { zone: at(HOST, [RIGHT]), want: TAKEN },
+    { zone: at(HOST, [WRONG]), want: REFUSED },
+  ],
+  "all secure, none usable (only usage 0 or 1, or unknown selector)": [
+    {
+      served: other,
+      zone: at(HOST, [
+        `1 0 1 ${digestOf(certificate)}`,
+        `3 7 1 ${"ab".repeat(32)}`,
+      ]),
+      want: TAKEN,
+    },
+  ],
+  "TLSA denied, securely": [{ zone: at(HOST, []), want: TAKEN }],
+  "TLSA denied, insecurely": [{ zone: at(HOST, [], false), want: TAKEN }],
+  "TLSA there but insecure": [{ zone: at(HOST, [WRONG], false), want: TAKEN }],
+  "TLSA SERVFAIL, REFUSED or silence": [
+    { zone: (name) => ({ [name(HOST)]: { rcode: 2 } }), want: REFUSED },
+    { zone: (name) => ({ [name(HOST)]: { rcode: 5 } }), want: REFUSED },
+    { zone: (name) => ({ [name(HOST)]: "silence" }), want: REFUSED },
+  ],
+  "address insecure": [{
+    zone: (name) => ({
+      "A mx.dest.test": ["127.0.0.1"],
+      "AAAA mx.dest.test": {},
+      [name(HOST)]: { rcode: 2 },
+    }),
+    want: TAKEN,
+    silent: true,
+  }],
+  "MX insecure": [{
+    zone: (name) => ({
+      "MX dest.test": ["10 mx.dest.test"],
+      [name(HOST)]: { records: [WRONG], secure: true },
+    }),
+    want: TAKEN,
+    silent: true,
+  }],
+  "MX bogus (SERVFAIL)": [{
+    zone: () => ({ "MX dest.test": { rcode: 2 } }),
+    want: /^deferred - 4\.4\.3/,
+    silent: true,
+  }],
+  "one family secure, the other fails": [
+    {
+      zone: (name) => ({
+        "AAAA mx.dest.test": { rcode: 2 },
+        [name(HOST)]: { records: [WRONG], secure: true },
+      }),
+      want: REFUSED,
+    },
+  ],
+  "host is an alias into an unsigned zone, TLSA at the alias signed": [{
+    zone: (name) => ({
+      "A mx.dest.test": { aliases: ["far.test"], records: ["127.0.0.1"] },
+      "AAAA mx.dest.test": { aliases: ["far.test"] },
+      "CNAME mx.dest.test": { records: ["far.test"], secure: true },
+      [name(HOST)]: { records: [WRONG], secure: true },
+    }),
+    want: REFUSED,
+  }],
+  "no MX, secure denial": [{
+    zone: (name) => ({
+      "MX dest.test": { secure: true },
+      "A dest.test": { records: ["127.0.0.1"], secure: true },
+      "AAAA dest.test": { secure: true },
+      [name("dest.test")]: { records: [WRONG], secure: true },
+    }),
+    want: REFUSED,
+  }],
+  "next hop from the configuration": [
+    { smarthost: true, zone: at(HOST, [RIGHT]), want: TAKEN },
+    { smarthost: true, zone: at(HOST, [WRONG]), want: REFUSED },
+  ],
+  "DANE-TA 2 x x with expired leaf": [{
+    served: chainOf("expired"),
+    zone: (name) => ({
+      ...DANE_HOST,
+      ...at("mx.dane.test", [BY_ISSUER])(name),
+    }),
+    want: REFUSED,
+  }],
+  "DANE-EE 3 1 1 with expired leaf and other name": [{
+    served: chainOf("expired"),
+    zone: at(HOST, [`3 0 1 ${dataDigest("expired")}`]),
+    want: TAKEN,
+  }],
+  "DANE-TA digest of an intermediate the server sends": [{
+    served: chainOf("leaf"),
+    zone: (name) => ({
+      ...DANE_HOST,
+      ...at("mx.dane.test", [BY_ISSUER])(name),
+    }),
+    want: TAKEN,
+  }],
+  "matching type 0 with a whole certificate of 2 KB": [{
+    zone: at(HOST, [WHOLE, `3 0 0 ${"ab".repeat(2048)}`]),
+    want: TAKEN,
+  }],
+};
+
+Deno.test("Every row of the table of decisions has its deliveries", () => {
+  assertEquals(decisions.map(({ name }) => name), Object.keys(ROWS));
+});
+
+for (const { name, want } of decisions) {
+  Deno.test(`DANE: ${name}: ${want}`, async () => {
+    for (const row of ROWS[name] ?? []) {
+      await using world = await start({
+        ...(row.served && { served: row.served }),
+        ...(row.smarthost && { smarthost: HOST }),
+      });
+      const { port } = world.host.addresses[0]!;
+      Object.assign(
+        world.zone,
+        row.zone((host) => `TLSA _${port}._tcp.${host}`),
+      );
+      assertMatch(words(await world.deliver()), row.want);
+      const isTaken = row.want === TAKEN;
+      assertEquals(world.store.messages.length, isTaken ? 1 : 0);
+      const asked = world.dns.asked.map(({ question }) => question);
+      if (row.silent) {
+        assertEquals(asked.filter((one) => one.startsWith("TLSA")), []);
+      }
+    }
+  });
+}
+
+Deno.test("A handshake that failed is not reported as STARTTLS that was not offered", async () => {
+  const upgrade = () => Promise.reject(new Error("Bad handshake"));
+  await using world = await start({ machine: { upgrade } });
+  // The second time TLS is left out: it failed a short while ago.
+  for (const _ of [1, 2]) {
+    assertMatch(words(await world.deliver()), /^delivered none|^delivered -/);
+  }
+  const outcomes = world.results.map(({ outcome }) => outcome);
+  assert(outcomes.length > 0);
+  assertEquals(new Set(outcomes), new Set(["validation-failure"]));
 });
 
 /** A web server with the MTA-STS policy of dest.test. */

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { DnsClient } from "../../lib/dns/client.ts";
 import { startWireServer } from "../support/dns.ts";
+import { run } from "../support/process.ts";
 import { startZoneServer } from "../support/zone_server.ts";
 
 /** An answer with records of the question's own type: `[type, ...data]` each. */
@@ -121,4 +122,22 @@ Deno.test("DnsClient reads a text byte for byte, from the platform and on the wi
       ].sort(),
     );
   }
+});
+
+Deno.test("A program that may reach the name server only asks it over TCP, and goes on", async () => {
+  await using zone = await startZoneServer({
+    "TXT a_b._domainkey.example.com": ["v=DKIM1; p="],
+  });
+  const { href } = new URL("../../lib/dns/client.ts", import.meta.url);
+  const { stdout } = await run(Deno.execPath(), [
+    ...["run", "--no-config", "--no-prompt"],
+    ...[`--allow-net=${zone.nameServer}`, "-"],
+  ], {
+    input: `import { DnsClient } from "${href}";
+      const dns = new DnsClient({ nameServers: ["${zone.nameServer}"] });
+      const names = ["a_b._domainkey.example.com", "no_b._domainkey.example.com"];
+      for (const name of names) console.log((await dns.txt(name)).status);`,
+  });
+  assertEquals(stdout, "found\nnone\n");
+  assertEquals(new Set(zone.asked.map(({ over }) => over)), new Set(["tcp"]));
 });

@@ -1,7 +1,8 @@
 /**
  * The programs that embedders write first stay short: lines of code, without
  * comments and empty lines. None is longer than it was before the options that it
- * uses existed, and half of them have at most two thirds of those lines.
+ * uses existed, and half of those that do the same have at most two thirds of those
+ * lines.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -27,6 +28,9 @@ const BEFORE: Readonly<Record<string, number>> = {
   "test_double.ts": 31,
 };
 
+/** Those that do more than they did: forwarding rewrites and seals, submission signs. */
+const DO_MORE: readonly string[] = ["forwarder.ts", "submission.ts"];
+
 /** A line without code. */
 const EMPTY = /^\s*(\/\/|\/?\*|$)/;
 
@@ -36,11 +40,10 @@ Deno.test("the first programs of embedders are short", () => {
   );
   const longer = [...lengths].filter(([name, lines]) => lines > BEFORE[name]!);
   assertEquals(longer, []);
-  const short = [...lengths].filter(([name, lines]) =>
-    3 * lines <= 2 * BEFORE[name]!
-  );
-  const text = `${short.length} of ${lengths.size} have at most two thirds`;
-  assert(2 * short.length >= lengths.size, text);
+  const same = [...lengths].filter(([name]) => !DO_MORE.includes(name));
+  const short = same.filter(([name, lines]) => 3 * lines <= 2 * BEFORE[name]!);
+  const text = `${short.length} of ${same.length} have at most two thirds`;
+  assert(2 * short.length >= same.length, text);
 });
 
 Deno.test("the list of examples says how long each is", () => {

@@ -3,7 +3,12 @@
  * process of its own: every one keeps the promise of its first comment.
  */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import type { MechanismName } from "@smtp/server/auth";
 import { SmtpClient } from "@smtp/server/client";
 import { startTestServer } from "@smtp/server/testing";
@@ -11,10 +16,11 @@ import { DatabaseSync } from "node:sqlite";
 import { messageTo, runCli } from "../support/cli.ts";
 import { startWireServer } from "../support/dns.ts";
 import { Example } from "../support/example.ts";
-import type { TestFolder } from "../support/folder.ts";
+import { TestFolder } from "../support/folder.ts";
 import { run } from "../support/process.ts";
 import { DEADLINE_MS, until, within } from "../support/wait.ts";
 import { replies } from "../../lib/protocol/replies.ts";
+import { DkimPrivateKey } from "@smtp/server/trust";
 
 Deno.test("examples/mailbox_per_user.ts has names, extensions and a quota", async () => {
   await using example = await Example.start("mailbox_per_user.ts", [
@@ -318,13 +324,16 @@ Deno.test("examples/greylisting.ts refuses a client on the blocklist", async () 
 
 Deno.test("examples/forwarder.ts forwards mail, bounces too, and relays nothing else", async () => {
   await using elsewhere = await startTestServer();
+  const folder = await TestFolder.create();
+  const key = await DkimPrivateKey.generate("ed25519");
+  await folder.write("arc.pem", key.toPem());
   await using example = await Example.start("forwarder.ts", [
-    ...["0", elsewhere.address, `${elsewhere.port}`],
-  ]);
+    ...["0", "arc.pem", elsewhere.address, `${elsewhere.port}`],
+  ], { folder, env: { SRS_SECRET: "a secret of this test" } });
   await using client = await example.connect();
   await client.script(messageTo(["Ann@example.com"]));
   const message = await elsewhere.nextMessage({ timeoutMs: DEADLINE_MS });
-  assertEquals(`${message.from}`, "me@client.example");
+  assertMatch(`${message.from}`, /^SRS0=.*=client\.example=me@example\.com$/);
   assertEquals(message.recipients.map(({ address }) => `${address}`).sort(), [
     ...["ann@example.net", "ann@example.org"],
   ]);
@@ -351,6 +360,24 @@ Deno.test("examples/forwarder.ts forwards mail, bounces too, and relays nothing 
   const bounce = await elsewhere.nextMessage({ timeoutMs: DEADLINE_MS });
   assertEquals(bounce.from.isNull, true);
   assertEquals(`${bounce.recipients[0]!.address}`, "ann@example.net");
+  await using returned = await example.connect();
+  await returned.script(`
+    S: 220
+    C: HELO client.example
+    S: 250
+    C: MAIL FROM:<>
+    S: 250
+    C: RCPT TO:<${message.from}>
+    S: 250
+    C: DATA
+    S: 354
+    C: Subject: Not delivered
+    C:
+    C: .
+    S: 250
+  `);
+  const back = await elsewhere.nextMessage({ timeoutMs: DEADLINE_MS });
+  assertEquals(`${back.recipients[0]!.address}`, "me@client.example");
 });
 
 /** Kills a program, and starts it again in the same folder. */

@@ -115,6 +115,7 @@ function notice(random: Random): DsnInit {
   const kind = pick(random, ["failed", "delayed", "succeeded"] as const);
   const parsed = parseMailParameters(` ENVID=${xtext(random)}`, {
     ...{ size: true, eightBitMime: true, binaryMime: true, smtpUtf8: true },
+    ...{ futureRelease: true, deliverBy: true, requireTls: true },
     ...{ dsn: true, auth: true },
   });
   const recipients: StatusRecipient[] = [];

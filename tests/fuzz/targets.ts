@@ -11,8 +11,10 @@ import type { FuzzTarget } from "./fuzz.ts";
 import { headerTarget } from "./header_target.ts";
 import { noticeTarget } from "./notice_target.ts";
 import { quotaTarget } from "./quota_target.ts";
+import { secureTransportTarget } from "./secure_transport_target.ts";
 import { serverTarget } from "./server_target.ts";
 import { settingsTarget } from "./settings_target.ts";
+import { trustTarget } from "./trust_target.ts";
 
 /** All targets. */
 export const TARGETS: readonly FuzzTarget[] = [
@@ -28,6 +30,8 @@ export const TARGETS: readonly FuzzTarget[] = [
   borderTarget,
   dmarcTarget,
   forwardingTarget,
+  secureTransportTarget,
+  trustTarget,
 ];
 
 /**

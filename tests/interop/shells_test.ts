@@ -1,7 +1,11 @@
 /** zsh and fish complete command lines by the scripts that `completion` writes for them. */
 
 import { assertEquals } from "@std/assert";
-import { type CommandName, COMMON } from "../../lib/cli/option.ts";
+import {
+  type CommandName,
+  COMMON,
+  LOOKUP_TYPES,
+} from "../../lib/cli/option.ts";
 import { COMMANDS, optionsOf } from "../../lib/cli/options.ts";
 import { completionScript } from "../support/cli.ts";
 import { TestFolder } from "../support/folder.ts";
@@ -63,7 +67,7 @@ _smtp-server`;
   assertEquals(await offers("--auth", "re"), ["allowed", "none", "required"]);
   assertEquals(await offers("--auth=re"), ["allowed", "none", "required"]);
   assertEquals(await offers("--spool", ""), ["files -/"]);
-  assertEquals(await offers("lookup", ""), ["a", "aaaa", "mx", "ptr", "txt"]);
+  assertEquals(await offers("lookup", ""), [...LOOKUP_TYPES].sort());
   assertEquals(await offers("send", ""), ["files"]);
   await messagesIn(folder);
   assertEquals(await offers("queue", "hold", "--spool", "sp", ""), WANTED);

@@ -1482,16 +1482,18 @@ const RECIPIENTS: readonly Mutation[] = [
   ...of("queue/queue.ts", "server/dkim", [
     [
       "mail of others is never signed",
-      "const signature = message.isOwn && signer?.isActive === true",
-      "const signature = signer?.isActive === true",
+      "    if (message.isOwn) {",
+      "    if (signer?.isActive === true) {",
     ],
   ]),
-  ...of("delivery/service.ts", "server/dkim", [
+  ...of("delivery/local_mail.ts", "server/dkim", [
     [
       "what stays here is not signed",
       "withoutTop(job.content(), signed)",
       "withoutTop(job.content(), 0)",
     ],
+  ]),
+  ...of("delivery/service.ts", "server/dkim", [
     [
       "a network without relaying is no user",
       "return client.username !== undefined || this.#isFrom(client);",
@@ -1501,7 +1503,7 @@ const RECIPIENTS: readonly Mutation[] = [
   ...of("delivery/signing.ts", "server/dkim", [
     [
       "converted content is signed again",
-      "const rest = () => withoutTop(open(), signed);",
+      "const rest = () => withoutTop(open(), own);",
       "const rest = open;",
     ],
   ]),
@@ -1583,6 +1585,146 @@ const RECIPIENTS: readonly Mutation[] = [
 ];
 
 const TRUST: readonly Mutation[] = [
+  ...of("dns/datagram.ts", "dns/underscore", [
+    [
+      "a question without permission for UDP ends the process",
+      "if (!maySendDatagrams(options)) return await askByStream(question, options);",
+      "",
+    ],
+  ]),
+  ...of("trust/spf.ts", "trust/spf", [
+    [
+      "an eleventh term may ask",
+      "if (++this.#terms <= MOST_TERMS) return;",
+      "if (++this.#terms <= 1000) return;",
+    ],
+    [
+      "void answers do not count",
+      'outcome.status === "none" && outcome.why !== "not-a-name"',
+      "false",
+    ],
+  ]),
+  ...of("session/verification.ts", "server/verify", [
+    [
+      "mail of a logged-in client is checked",
+      'return kind === "smtp" && username === undefined &&',
+      'return kind === "smtp" &&',
+    ],
+    [
+      "a policy of reject does nothing",
+      'dmarc.result === "fail" && dmarc.policy === "reject" &&',
+      'dmarc.policy === "none" &&',
+    ],
+  ]),
+  ...of("trust/message_check.ts", "server/verify", [
+    [
+      "a field that bears our name stays",
+      "if (!fields.some(isForged)) return block;",
+      "if (block.length > 0) return block;",
+    ],
+  ]),
+  ...of("session/reception.ts", "server/verify", [
+    [
+      "a handler cannot overrule a policy",
+      "if (verdict !== undefined) return expressed(verdict);",
+      "if (!accepts(verdict)) return expressed(verdict);",
+    ],
+  ]),
+  ...of("secure_transport/tlsa_match.ts", "secure_transport/tlsa_match", [
+    [
+      "names do not count for an authority",
+      "return nameFailure(leaf, names) ?? dateFailure(anchors, certificates, now);",
+      "return dateFailure(anchors, certificates, now);",
+    ],
+    [
+      "dates do not count for an authority",
+      "nameFailure(leaf, names) ?? dateFailure(anchors, certificates, now)",
+      "nameFailure(leaf, names)",
+    ],
+  ]),
+  ...of("secure_transport/tls_decision.ts", "secure_transport/tls_decision", [
+    [
+      "DANE that is not known is no DANE",
+      'if (dane.status === "failed") {',
+      'if (dane.status === "failed" && host === "") {',
+    ],
+    ["none is raised", 'if (configured === "none") return plain;', ""],
+    [
+      "a policy that is tested is enforced",
+      'if (mode === "testing") return',
+      'if (mode === "testing" && host === "") return',
+    ],
+  ]),
+  ...of("delivery/host_security.ts", "delivery/tls_policy", [
+    [
+      "TLSA records are asked for where the hosts are not secure",
+      "if (!dane || !this.#isSecureList ||",
+      "if (!dane ||",
+    ],
+    [
+      "TLSA records that are not secure count",
+      'outcome.status === "found" && outcome.secure === true',
+      'outcome.status === "found"',
+    ],
+  ]),
+  ...of("delivery/session_settings.ts", "delivery/tls_policy", [
+    ["sessions are shared whatever the policy", "...[use.key, use.name],", ""],
+  ]),
+  ...of("secure_transport/tlsa_match.ts", "secure_transport/tlsa_match", [
+    [
+      "a weaker digest counts beside a stronger one",
+      "strongest(usableRecords(records))",
+      "usableRecords(records)",
+    ],
+    [
+      "only the first way to an authority is followed",
+      "reached.push(issuer);",
+      "reached.push(issuer);\n      break;",
+    ],
+    [
+      "an anchor in its record may be no authority",
+      "return anchor.ca && isValid",
+      "return isValid",
+    ],
+  ]),
+  ...of("secure_transport/tls_decision.ts", "delivery/tls_policy", [
+    [
+      "a session is shared by domains that its certificate does not name",
+      "usable.some(({ usage }) => usage === 2) ? all : []",
+      "usable.some(({ usage }) => usage === 7) ? all : []",
+    ],
+    [
+      "a smarthost is taken for a certificate of the recipients' domain",
+      "isConfigured ? [host] : [host, domain]",
+      "[host, domain]",
+    ],
+  ]),
+  ...of("delivery/session_settings.ts", "delivery/tls_policy", [
+    [
+      "policies are asked for where TLS is off",
+      '(job.route?.security ?? options.security) === "none" ||',
+      "",
+    ],
+  ]),
+  ...of("secure_transport/sts_store.ts", "secure_transport/sts_store", [
+    [
+      "a record that is gone takes the policy away",
+      'return kept === undefined ? { status: "none" } : foundIn(kept);',
+      'return { status: "none" };',
+    ],
+    [
+      "a policy that has ended holds",
+      "if (this.#now() < known.fetchedAt + known.policy.maxAgeMs) return known;",
+      "if (known.fetchedAt > 0) return known;",
+    ],
+  ]),
+  ...of("secure_transport/https.ts", "secure_transport/sts_store", [
+    [
+      "any certificate will do for a policy",
+      "if (authorizationError === undefined) return transport;",
+      "if (transport !== undefined) return transport;",
+    ],
+  ]),
   ...of("trust/dmarc.ts", "trust/dmarc", [
     [
       "an SPF pass of HELO counts for DMARC",
@@ -1688,6 +1830,61 @@ const TRUST: readonly Mutation[] = [
       "new FieldPicker(fields)",
     ],
   ]),
+  ...of("server/forwarding.ts", "server/forwarding", [
+    [
+      "mail for a host behind this one gets another sender",
+      "if (recipients.every(({ address }) => isOurs(address))) return {};",
+      "",
+    ],
+    [
+      "a sender of our own is rewritten",
+      "from.isNull || this.#init.isOurs(from)",
+      "from.isNull",
+    ],
+    [
+      "a sender that the program has chosen is rewritten",
+      "const from = hasSender ? undefined : this.#senderFor(message);",
+      "const from = this.#senderFor(message);",
+    ],
+    [
+      "anyone may write to a rewritten address",
+      "return from.isNull || takesReplies",
+      "return takesReplies !== undefined",
+    ],
+    [
+      "an address for bounces holds for ever",
+      "if (outcome.fault !== undefined) {",
+      'if (outcome.fault === "forged") {',
+    ],
+  ]),
+  ...of("dsn/sender.ts", "server/forwarding", [
+    [
+      "a DSN about forwarded mail comes back to this server",
+      "const to = forwarder?.returnPath(envelope.from) ?? envelope.from;",
+      "const to = envelope.from;",
+    ],
+  ]),
+  ...of("delivery/signing.ts", "server/forwarding", [
+    [
+      "converted content keeps a seal that does not fit",
+      "const own = signed + sealed;",
+      "const own = signed;",
+    ],
+  ]),
+  ...of("queue/queue.ts", "server/forwarding", [
+    [
+      "mail of users is forwarded mail",
+      "    if (message.isOwn) {",
+      "    if (message.isOwn && signer?.isActive === true) {",
+    ],
+  ]),
+  ...of("trust/arc_seal.ts", "trust/arc_messages", [
+    [
+      "a seal has the time of the end of its signature",
+      "const facts = { ...given, now: given.now ?? Date.now() };",
+      "const facts = { ...given, get now() { return Date.now(); } };",
+    ],
+  ]),
   ...of("trust/srs.ts", "trust/srs", [
     [
       "a forged hash leads somewhere",
@@ -1715,6 +1912,148 @@ const TRUST: readonly Mutation[] = [
       "signatures on the way in are not sealed",
       '[...key.headers, "dkim-signature"]',
       "key.headers",
+    ],
+  ]),
+  ...of("session/verification.ts", "server/verify", [
+    [
+      "mail of logged-in clients is checked",
+      'return kind === "smtp" && username === undefined &&',
+      'return kind === "smtp" &&',
+    ],
+    [
+      "exempt networks are checked",
+      "!this.#exempt.some((network) => network.contains(remoteAddress))",
+      "true",
+    ],
+    [
+      "a policy of quarantine refuses",
+      'dmarc.result === "fail" && dmarc.policy === "reject" &&',
+      'dmarc.result === "fail" &&',
+    ],
+  ]),
+  ...of("trust/message_check.ts", "server/verify", [
+    [
+      "a forged result stays",
+      "if (!fields.some(isForged)) return block;",
+      "return block;",
+    ],
+    [
+      "one check uses up the questions of all",
+      "    this.dns = dns;\n  }\n\n  /** The result for",
+      "    this.dns = new LimitedDns(dns);\n  }\n\n  /** The result for",
+    ],
+    [
+      "a slow name server leaves no time for the policy",
+      "const author = authorDomain(this.#fields);",
+      'const author = authorDomain(this.#fields);\n    if (spf.result === "temperror") stop.abort(LATE);',
+    ],
+    [
+      "a handler that asks late gets no answer",
+      "return signal.aborted ? { dns } : { dns, signal };",
+      "return { dns, signal };",
+    ],
+  ]),
+  ...of("trust/spf.ts", "trust/spf_suite", [
+    [
+      "eleven terms of SPF may ask",
+      "const MOST_TERMS = 10;",
+      "const MOST_TERMS = 11;",
+    ],
+    [
+      "answers without records are not counted",
+      "if (isVoid && ++this.#void > MOST_VOID) {",
+      "if (false) {",
+    ],
+    [
+      "any number of mail exchangers is looked at",
+      "if (outcome.records.length > MOST_NAMES) {",
+      "if (false) {",
+    ],
+    [
+      "the first of several SPF records counts",
+      "if (texts.length > 1) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("secure_transport/tls_decision.ts", "secure_transport/tls_decision", [
+    [
+      "a host whose TLSA records are not known is used",
+      'if (dane.status === "failed") {',
+      "if (false as boolean) {",
+    ],
+    [
+      "unusable TLSA records ask for nothing",
+      'security: stricter(configured, "required"),\n      policy,\n      key: "tlsa",',
+      'policy,\n      key: "tlsa",',
+    ],
+    [
+      "a host that the policy does not list is used",
+      "if (fault !== undefined) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("secure_transport/tlsa_match.ts", "secure_transport/tlsa_match", [
+    [
+      "the name of a certificate of usage 2 does not count",
+      "return nameFailure(leaf, names) ?? dateFailure(anchors, certificates, now);",
+      "return dateFailure(anchors, certificates, now);",
+    ],
+    [
+      "TLSA records of usage 1 count",
+      "(usage === 2 || usage === 3) && (selector",
+      "(usage >= 1 && usage <= 3) && (selector",
+    ],
+  ]),
+  ...of("secure_transport/sts_policy.ts", "secure_transport/sts_policy", [
+    [
+      "a pattern fits several labels",
+      "return dot > 0 && host.slice(dot) === pattern.slice(1);",
+      "return dot > 0 && host.endsWith(pattern.slice(1));",
+    ],
+    [
+      "one of several MTA-STS records counts",
+      "if (records.length !== 1) return undefined;",
+      "if (records.length === 0) return undefined;",
+    ],
+  ]),
+  ...of("secure_transport/sts_store.ts", "secure_transport/sts_store", [
+    [
+      "a policy holds for ever",
+      "if (this.#now() < known.fetchedAt + known.policy.maxAgeMs) return known;",
+      "return known;",
+    ],
+  ]),
+  ...of("delivery/service.ts", "delivery/reporting", [
+    [
+      "reports on TLS count, too",
+      "if (!isTlsReport(relay)) this.#reporter?.add(result);",
+      "this.#reporter?.add(result);",
+    ],
+  ]),
+  ...of("delivery/reporting.ts", "delivery/reporting", [
+    [
+      "the failure of a report causes mail",
+      'parameters: { notify: ["NEVER"] }',
+      "parameters: {}",
+    ],
+  ]),
+  ...of("secure_transport/tls_report.ts", "secure_transport/tls_report", [
+    [
+      "a day's counts have no end",
+      "if (this.#size + size > MOST_SIZE) {",
+      "if (false) {",
+    ],
+  ]),
+  ...of("secure_transport/tls_reporter.ts", "secure_transport/tls_report", [
+    [
+      "a report goes out before its day has ended",
+      "if (now < this.#due(day)) continue;",
+      "",
+    ],
+    [
+      "a place gets a report again",
+      "day.drop(domain);",
+      "",
     ],
   ]),
 ];

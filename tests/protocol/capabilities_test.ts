@@ -8,8 +8,15 @@ import {
   type ExtensionKeyword,
 } from "../../lib/protocol/capabilities.ts";
 
-const INIT = { hostname: "mx.test", maxSize: 1000, maxRecipients: 7 };
+const INIT = {
+  ...{ hostname: "mx.test", maxSize: 1000, maxRecipients: 7 },
+  canHold: true,
+};
 const PLAIN = { startTls: false, mechanisms: [] };
+const LATEST = "2027-01-31T08:00:00Z";
+const FULL = { ...PLAIN, tls: true, latestRelease: LATEST };
+const ANYONE = { tls: false, mayHold: false };
+const USER = { tls: true, mayHold: true };
 
 const ALL: readonly ExtensionKeyword[] = [
   "PIPELINING",
@@ -21,6 +28,9 @@ const ALL: readonly ExtensionKeyword[] = [
   "ENHANCEDSTATUSCODES",
   "DSN",
   "LIMITS",
+  "FUTURERELEASE",
+  "DELIVERBY",
+  "REQUIRETLS",
   "HELP",
 ];
 
@@ -28,6 +38,7 @@ Deno.test("Capabilities.helloReply() lists every extension", () => {
   const capabilities = new Capabilities({ ...INIT, expand: true }, true);
   assertEquals(
     capabilities.helloReply({
+      ...FULL,
       startTls: true,
       mechanisms: ["PLAIN", "LOGIN"],
     }).lines,
@@ -42,6 +53,9 @@ Deno.test("Capabilities.helloReply() lists every extension", () => {
       "ENHANCEDSTATUSCODES",
       "DSN",
       "LIMITS RCPTMAX=7",
+      `FUTURERELEASE 2592000 ${LATEST}`,
+      "DELIVERBY",
+      "REQUIRETLS",
       "EXPN",
       "STARTTLS",
       "AUTH PLAIN LOGIN",
@@ -57,7 +71,7 @@ for (const keyword of ALL) {
       false,
     );
     assertEquals(capabilities.has(keyword), false);
-    const listed = capabilities.helloReply(PLAIN).lines
+    const listed = capabilities.helloReply(FULL).lines
       .map((line) => line.split(" ")[0]);
     const off = keyword === "CHUNKING" ? [keyword, "BINARYMIME"] : [keyword];
     assertEquals(listed, [
@@ -68,7 +82,7 @@ for (const keyword of ALL) {
 }
 
 Deno.test("Capabilities.mailRules follow the extensions", () => {
-  const rules = new Capabilities(INIT, true).mailRules;
+  const rules = new Capabilities(INIT, true).mailRules(USER);
   assertEquals(rules, {
     size: true,
     eightBitMime: true,
@@ -76,11 +90,33 @@ Deno.test("Capabilities.mailRules follow the extensions", () => {
     smtpUtf8: true,
     dsn: true,
     auth: true,
+    futureRelease: true,
+    deliverBy: true,
+    requireTls: true,
   });
-  const none = new Capabilities({ ...INIT, disabled: ALL }, false).mailRules;
-  assertEquals(Object.values(none), Array(6).fill(false));
+  const none = new Capabilities({ ...INIT, disabled: ALL }, false)
+    .mailRules(USER);
+  assertEquals(Object.values(none), Array(9).fill(false));
   const noChunks = { ...INIT, disabled: ["CHUNKING"] as const };
-  assertEquals(new Capabilities(noChunks, false).mailRules.binaryMime, false);
+  assertEquals(
+    new Capabilities(noChunks, false).mailRules(USER).binaryMime,
+    false,
+  );
+});
+
+Deno.test("A client without TLS or login gets neither REQUIRETLS nor FUTURERELEASE", () => {
+  const capabilities = new Capabilities(INIT, true);
+  const { lines } = capabilities.helloReply(PLAIN);
+  const { requireTls, futureRelease, deliverBy } = capabilities
+    .mailRules(ANYONE);
+  assertEquals([requireTls, futureRelease, deliverBy], [false, false, true]);
+  assertEquals(lines.filter((line) => /RELEASE|REQUIRE/.test(line)), []);
+});
+
+Deno.test("Without a queue nothing is held", () => {
+  const capabilities = new Capabilities({ ...INIT, canHold: false }, true);
+  assertEquals(capabilities.has("FUTURERELEASE"), false);
+  assertEquals(capabilities.mailRules(USER).futureRelease, false);
 });
 
 Deno.test("Capabilities.helloReply() is made once for each offer", () => {

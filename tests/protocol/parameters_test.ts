@@ -5,6 +5,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  atMailbox,
   formatMailParameters,
   formatRcptParameters,
   type MailParameterRules,
@@ -22,6 +23,9 @@ const ALL: MailParameterRules = {
   smtpUtf8: true,
   dsn: true,
   auth: true,
+  futureRelease: true,
+  deliverBy: true,
+  requireTls: true,
 };
 const NOTHING: MailParameterRules = {
   size: false,
@@ -30,6 +34,9 @@ const NOTHING: MailParameterRules = {
   smtpUtf8: false,
   dsn: false,
   auth: false,
+  futureRelease: false,
+  deliverBy: false,
+  requireTls: false,
 };
 const DSN = { dsn: true, utf8: false };
 const DSN_UTF8 = { dsn: true, utf8: true };
@@ -53,6 +60,20 @@ const MAIL: [name: string, text: string, want: MailParameters][] = [
   ["AUTH", " AUTH=e+3Dmc2@example.com", { auth: "e=mc2@example.com" }],
   ["AUTH unknown", " AUTH=<>", { auth: "<>" }],
   ["AUTH beyond ASCII", " AUTH=+C3+A9@x", { auth: "é@x" }],
+  ["HOLDFOR", " HOLDFOR=60", { holdFor: 60 }],
+  ["HOLDUNTIL", " holduntil=2027-02-28T08:00:00Z", {
+    holdUntil: "2027-02-28T08:00:00Z",
+  }],
+  ["HOLDUNTIL in a zone", " HOLDUNTIL=2027-02-28t08:00:00.25+01:30", {
+    holdUntil: "2027-02-28t08:00:00.25+01:30",
+  }],
+  ["BY", " BY=120;R", { by: { seconds: 120, mode: "return" } }],
+  ["BY with a sign and trace", " by=+120;nt", {
+    by: { seconds: 120, mode: "notify", trace: true },
+  }],
+  ["BY in the past", " BY=-5;N", { by: { seconds: -5, mode: "notify" } }],
+  ["BY now", " BY=-0;N", { by: { seconds: 0, mode: "notify" } }],
+  ["REQUIRETLS", " requiretls", { requireTls: true }],
   ["several", " SIZE=1 BODY=7BIT RET=FULL", {
     size: 1,
     body: "7BIT",
@@ -101,6 +122,19 @@ const MAIL_REFUSED: [name: string, text: string, want: string][] = [
   ],
   ["RET twice", " RET=FULL RET=FULL", "501 5.5.4 Parameter RET given twice"],
   ["ENVID twice", " ENVID=a ENVID=a", "501 5.5.4 Parameter ENVID given twice"],
+  ...[
+    ...["HOLDFOR", "HOLDFOR=-1", "HOLDFOR=1234567890", "HOLDFOR=1.5"],
+    ...["HOLDUNTIL", "HOLDUNTIL=2027-02-29T08:00:00Z"],
+    ...["HOLDUNTIL=2027-02-28T08:00:00", "HOLDUNTIL=2027-13-01T08:00:00Z"],
+    ...["HOLDUNTIL=2027-02-28T24:00:00Z", "HOLDUNTIL=tomorrow"],
+    ...["BY=10", "BY=10;X", "BY=0;R", "BY=-1;RT", "BY=1234567890;N"],
+    ...["BY=10;NTT", "BY=;N", "REQUIRETLS=1"],
+  ].map((text): [string, string, string] => [
+    text,
+    ` ${text}`,
+    `501 5.5.4 Malformed parameter ${text.split("=")[0]}`,
+  ]),
+  ["BY twice", " BY=1;R BY=1;R", "501 5.5.4 Parameter BY given twice"],
   ["SIZE without value", " SIZE", "501 5.5.4 Malformed parameter SIZE"],
   ["SIZE negative", " SIZE=-1", "501 5.5.4 Malformed parameter SIZE"],
   ["SIZE hexadecimal", " SIZE=0x10", "501 5.5.4 Malformed parameter SIZE"],
@@ -316,4 +350,12 @@ Deno.test("parse*Parameters() never throw, and what they take they print", () =>
       assertEquals(parseRcptParameters(printed, DSN), rcpt, text);
     }
   }
+});
+
+Deno.test("atMailbox() leaves out what is about the way of a message", () => {
+  const plain: MailParameters = { size: 1, body: "8BITMIME" };
+  assertEquals(atMailbox(plain), plain);
+  const by = { seconds: 60, mode: "return" } as const;
+  const asked = { ...plain, holdFor: 60, by, requireTls: true } as const;
+  assertEquals(atMailbox(asked), plain);
 });

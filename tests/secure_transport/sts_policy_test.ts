@@ -33,3 +33,14 @@ for (const { pattern, host, ok } of cases.matches) {
     assertEquals(matchesHost(pattern, host.toLowerCase()), ok);
   });
 }
+
+Deno.test("Blanks in a policy and a record cost no more than their length", () => {
+  const blanks = " ".repeat(64_000);
+  assertEquals(
+    "fault" in parseStsPolicy(`version: ${blanks}\rx\nmode: ${blanks}x`, "a"),
+    true,
+  );
+  assertEquals(stsId([`v=STSv1; id=a${blanks}x`]), undefined);
+  const host = `mx: ${"\u00fc.".repeat(30_000)}`;
+  assertEquals("fault" in parseStsPolicy(`version: STSv1\n${host}`, "a"), true);
+});

@@ -242,3 +242,14 @@ Deno.test("A policy survives a restart and an outage, and a broken file does no 
   assertMatch(messages[0]!, /^Cannot use the kept MTA-STS policy/);
   assert(messages.length === 1);
 });
+
+Deno.test("Policies that are older than any may be are removed from the folder", async () => {
+  await using world = start();
+  await using folder = await TestFolder.create();
+  const old = await folder.write("old.test.json", "{}");
+  const past = new Date(world.now - 400 * DAY);
+  await Deno.utime(old, past, past);
+  await folder.write("young.test.json", "{}");
+  assertEquals(await mode(world.store({ folder: folder.path })), "enforce");
+  assertEquals(await folder.files(), ["dest.test.json", "young.test.json"]);
+});

@@ -3,7 +3,7 @@
  * The rows of the file that depend on a certificate are in tlsa_match_test.ts.
  */
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { TlsSecurity } from "../../lib/client/next_hop.ts";
 import type { TlsaRecord } from "../../lib/dns/outcome.ts";
 import {
@@ -156,4 +156,24 @@ Deno.test("Sessions with different records do not stand in for each other", () =
   ];
   assertEquals(new Set(keys).size, keys.length);
   assertEquals(key(found(USABLE, other)), key(found(other, USABLE)));
+});
+
+Deno.test("The domain is a name of a mail exchanger, and none of a configured next hop", () => {
+  const use = (domain: string, record: TlsaRecord, isConfigured = false) => {
+    const decision = decideTls({
+      ...{ host: "mx.test", domain, configured: "opportunistic" },
+      ...{ dane: found(record), isConfigured },
+    });
+    assert(decision.action === "use");
+    return decision;
+  };
+  const authority = { ...USABLE, usage: 2 };
+  const one = use("one.test", authority);
+  assertEquals(one.names, ["base.test", "mx.test", "one.test"]);
+  const smart = use("one.test", authority, true);
+  assertEquals(smart.names, ["base.test", "mx.test"]);
+  // Names count for usage 2 alone: other sessions are shared by all domains.
+  assertNotEquals(one.key, use("two.test", authority).key);
+  assertEquals(smart.key, use("two.test", authority, true).key);
+  assertEquals(use("one.test", USABLE).key, use("two.test", USABLE).key);
 });

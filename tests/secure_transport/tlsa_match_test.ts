@@ -12,7 +12,7 @@ import {
 } from "../../lib/secure_transport/tlsa_match.ts";
 import data from "./data/certificates.json" with { type: "json" };
 
-type Name = "root" | "mid" | "leaf" | "expired" | "stray";
+type Name = Exclude<keyof typeof data, `${string}Key`>;
 
 const NOW = Date.UTC(2030, 0, 1);
 
@@ -104,6 +104,55 @@ Deno.test("An authority need not be sent if it stands whole in the record", () =
   assertEquals(failure(chain("leaf"), hashed), "validation-failure");
 });
 
+Deno.test("Of several ways to an authority one is enough", () => {
+  const sent = chain("leaf", "mid", "cross", "otherRoot", "root");
+  for (const anchor of ["root", "otherRoot"] as const) {
+    const records = [record("2 0 1", anchor)];
+    assertEquals(failure(sent, records), undefined);
+    // In whatever order, and with a way that has expired.
+    const others = chain("leaf", "oldCross", "cross", "mid", "root");
+    assertEquals(
+      failure([...others, ...chain("otherRoot")], records),
+      undefined,
+    );
+  }
+  assertEquals(
+    failure(chain("leaf", "oldCross", "otherRoot"), [
+      record("2 0 1", "otherRoot"),
+    ]),
+    "certificate-expired",
+  );
+});
+
+Deno.test("An authority in its record must be one, and be valid", () => {
+  const sent = chain("leaf");
+  assertEquals(
+    failure(sent, [record("2 0 0", "oldCross")]),
+    "certificate-expired",
+  );
+  // It has the name and the key of the issuer.
+  assertEquals(
+    failure(sent, [record("2 0 0", "noAuthority")]),
+    "validation-failure",
+  );
+});
+
+Deno.test("Of two digests for one usage and selector the stronger counts", () => {
+  const right = record("3 1 1", "leaf");
+  const wrong = record("3 1 2", "stray");
+  const sent = chain("leaf");
+  assertEquals(failure(sent, [right, wrong]), "validation-failure");
+  assertEquals(
+    failure(sent, [record("3 1 2", "leaf"), record("3 1 1", "stray")]),
+    undefined,
+  );
+  // Another selector, another usage and a whole value do not weaken it.
+  for (const other of ["3 0 2", "2 1 2"]) {
+    assertEquals(failure(sent, [right, record(other, "stray")]), undefined);
+  }
+  assertEquals(failure(sent, [record("3 1 0", "leaf"), wrong]), undefined);
+});
+
 Deno.test("A certificate that is no authority vouches for nothing", () => {
   const records = [record("2 0 1", "leaf")];
   assertEquals(failure(chain("leaf", "mid"), records), "validation-failure");
@@ -130,4 +179,27 @@ Deno.test("Bytes that are no certificate are refused", () => {
   const records = [record("3 1 1", "leaf")];
   assertEquals(failure([], records), "validation-failure");
   assertEquals(failure([new Uint8Array(10)], records), "validation-failure");
+});
+
+Deno.test("A name of another kind in a certificate is no host name", () => {
+  // For evil.test, with the URI http://x/DNS:victim.test.
+  const der = Uint8Array.fromBase64(
+    "MIIBpTCCAUqgAwIBAgIUeKgmpftdLDyfp/+B4Rzjn31zo+kwCgYIKoZIzj0E" +
+      "AwIwIDESMBAGA1UEAwwJZXZpbC50ZXN0MQowCAYDVQQKDAF4MB4XDTI2MTIw" +
+      "MTAxMjAwNloXDTI2MTIwNjAxMjAwNlowIDESMBAGA1UEAwwJZXZpbC50ZXN0" +
+      "MQowCAYDVQQKDAF4MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEImmdodx" +
+      "XlR/O1eqlOtg/YyxfqxGtv3/9lNezUD7Jt5mEmbxtFCKQODV4IsbpIlYewWQ" +
+      "/d+tBrOtqq2ok295mqNiMGAwLgYDVR0RBCcwJYIJZXZpbC50ZXN0hhhodHRw" +
+      "Oi8veC9ETlM6dmljdGltLnRlc3QwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHQ4E" +
+      "FgQU663Yv93AcqVJDN5fbDLPX7eH5Y4wCgYIKoZIzj0EAwIDSQAwRgIhAMPW" +
+      "bppSDb61jnL0ZtBPCoKRZwv1QohqBGUeuZG6+tpjAiEAo1NhRVvvj18Oyzrb" +
+      "wmbcC/EE39tHkRmovWAkKBHTurs=",
+  );
+  const data = createHash("sha256").update(der).digest("hex");
+  const records = [{ usage: 2, selector: 0, matching: 1, data }];
+  const now = Date.parse(new X509Certificate(der).validFrom);
+  const typeFor = (name: string) =>
+    tlsaFailure([der], { records, names: [name], now })?.type;
+  assertEquals(typeFor("evil.test"), undefined);
+  assertEquals(typeFor("victim.test"), "certificate-host-mismatch");
 });

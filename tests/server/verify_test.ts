@@ -284,3 +284,51 @@ Deno.test("Without a transaction SPF cannot be asked", async () => {
   await send(verifier, { from: "eve@good.test" });
   assert(errors[0] instanceof TypeError);
 });
+
+/** The zone of a client that wants to use up what a message may ask and wait. */
+function costly(name: string): DnsTable {
+  const hosts = Array.from({ length: 10 }, (_, at) => at);
+  const terms = hosts.map((at) => `mx:m${at}.${name}`).join(" ");
+  const zone: Record<string, DnsTable[string]> = {
+    [`TXT ${name}`]: [[`v=spf1 ${terms} -all`]],
+  };
+  for (const at of hosts) {
+    zone[`MX m${at}.${name}`] = hosts.map((one) => ({
+      ...{ preference: one, exchange: `h${one}.m${at}.${name}.` },
+    }));
+    for (const one of hosts) {
+      zone[`A h${one}.m${at}.${name}`] = ["192.0.2.7"];
+    }
+  }
+  return zone;
+}
+
+Deno.test("A client that uses up questions does not escape the author's policy", async () => {
+  const zone = { ...ZONE, ...costly("client.test"), ...costly("own.test") };
+  await using verifier = await startVerifier({ dmarc: "enforce" }, { zone });
+  for (const from of ["eve@own.test", "ceo@bad.test"]) {
+    const stolen = { from, author: "ceo@bad.test" };
+    assertMatch(await send(verifier, stolen), /^550 5\.7\.1 /);
+  }
+});
+
+Deno.test("A client whose DNS is slow does not escape the author's policy", async () => {
+  const zone: DnsTable = { ...ZONE, "TXT own.test": "silence" };
+  const verify = { dmarc: "enforce", timeoutMs: 400 } as const;
+  await using verifier = await startVerifier(verify, { zone });
+  const stolen = { from: "eve@own.test", author: "ceo@bad.test" };
+  assertMatch(await send(verifier, stolen), /^550 5\.7\.1 /);
+});
+
+Deno.test("A handler may ask for SPF first when the checks without it are over", async () => {
+  const results: string[] = [];
+  await using verifier = await startVerifier({ spf: false }, {
+    handlers: {
+      async onMessage(session) {
+        results.push((await session.checkSpf()).result);
+      },
+    },
+  });
+  assertMatch(await send(verifier, { from: "eve@bad.test" }), /^250 /);
+  assertEquals(results, ["fail"]);
+});

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { SmtpClient } from "../../lib/client/mod.ts";
 import { ScriptedClient } from "../../lib/testing/mod.ts";
 import type {
   SMTPServerAddress,
@@ -220,4 +221,29 @@ Deno.test("an envelope before MAIL, and what MAIL says of it", async () => {
       dsn: { ret: null, envid: "x" },
     },
   ]);
+});
+
+Deno.test("REQUIRETLS is offered after STARTTLS if hideREQUIRETLS is false", async () => {
+  const seen: unknown[] = [];
+  await using running = await run({
+    ...{ ...OPEN, hideSTARTTLS: false, hideREQUIRETLS: false },
+    onMailFrom({ args }, { envelope }, callback) {
+      seen.push(args, envelope.requireTLS);
+      callback();
+    },
+  });
+  await using plain = await ScriptedClient.connect(running.place);
+  await plain.expect(220);
+  const { lines } = await plain.expect(250, "EHLO c.example");
+  assertEquals(lines.includes("REQUIRETLS"), false);
+  await using client = await SmtpClient.connect({
+    ...{ host: "127.0.0.1", port: running.port, security: "required" },
+  });
+  const { accepted } = await client.send({
+    ...{ from: "a@b.example", to: ["c@d.example"], data: "A: b\r\n\r\n" },
+    parameters: { requireTls: true },
+  });
+  assertEquals(accepted, true);
+  assertEquals((seen[0] as Record<string, unknown>).REQUIRETLS, true);
+  assertEquals(seen[1], true);
 });

@@ -849,7 +849,6 @@ Deno.test("what cannot be served is a TypeError that says why", () => {
       [{ useXForward: true }, "XFORWARD is not spoken"],
       [{ pfx: "x" }, "cert and key"],
       [{ SNICallback: () => {} }, "sniOptions"],
-      [{ hideREQUIRETLS: false }, "REQUIRETLS"],
       [{ authMethods: ["NTLM"] }, "PLAIN, LOGIN"],
       [{ size: "big" }, "maxSize"],
     ] as const

@@ -101,6 +101,19 @@ Deno.test("A chain has fifty sets at most, all of which are checked", async () =
   assertEquals(await seal(message, "pass"), "");
 });
 
+Deno.test("A seal has one time, however long its signatures take", async () => {
+  const real = Date.now;
+  let later = 0;
+  Date.now = () => real() + 1000 * later++;
+  try {
+    const message = await seal(MESSAGE, "none") + MESSAGE;
+    const { result, reason } = await verifyArc(bytesOf(message), { dns });
+    assertEquals(result, "pass", reason);
+  } finally {
+    Date.now = real;
+  }
+});
+
 Deno.test("After a chain that has failed one set says so, seals itself alone, and is the last", async () => {
   const first = await seal(MESSAGE, "none");
   const broken = first + MESSAGE.replace("Hello", "Hullo");

@@ -105,7 +105,7 @@ Deno.test("A key is asked for at its selector; failures are temporary", async ()
   });
   assertEquals(
     await fetch(() => ({ status: "failed", reason: "No", code: "timeout" })),
-    { result: "temperror", reason: "No" },
+    { result: "temperror", reason: "The DNS gave no answer about the key" },
   );
   assertEquals(
     await fetch(() => {

@@ -90,6 +90,17 @@ export class ClientCapabilities {
     };
   }
 
+  /**
+   * Seconds that the server needs to deliver a message in time (DELIVERBY), 0 if
+   * it says nothing.
+   * {@link https://www.rfc-editor.org/rfc/rfc2852#section-2 | RFC 2852 section 2}
+   */
+  get leastDeliverBy(): number {
+    const [options = ""] = this.parameters("DELIVERBY");
+    const [least = ""] = options.split(",");
+    return /^\d{1,9}$/.test(least) ? Number(least) : 0;
+  }
+
   /** A copy without some keywords, which are not to be used. */
   without(...keywords: readonly string[]): ClientCapabilities {
     const names = new Set(keywords.map((keyword) => keyword.toUpperCase()));

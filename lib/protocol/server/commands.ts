@@ -8,6 +8,7 @@
  * {@link https://www.rfc-editor.org/rfc/rfc5321#section-4.1.2 | 4.1.2},
  * {@link https://www.rfc-editor.org/rfc/rfc3207 | RFC 3207} (STARTTLS),
  * {@link https://www.rfc-editor.org/rfc/rfc4954 | RFC 4954} (AUTH),
+ * {@link https://www.rfc-editor.org/rfc/rfc4865 | RFC 4865} (FUTURERELEASE),
  * {@link https://www.postfix.org/XCLIENT_README.html | Postfix XCLIENT Howto}
  */
 
@@ -28,7 +29,7 @@ import type { Outbox } from "./outbox.ts";
 import type { ServerState } from "./state.ts";
 import { parseXclient } from "../xclient.ts";
 import { type Address, parsePath, type PathFault } from "../address.ts";
-import type { Capabilities } from "../capabilities.ts";
+import type { Capabilities, MailClient } from "../capabilities.ts";
 import type { Envelope } from "../envelope.ts";
 import {
   type MailParameters,
@@ -36,6 +37,12 @@ import {
   parseRcptParameters,
   type RcptParameters,
 } from "../parameters.ts";
+import {
+  formatReleaseTime,
+  isHeld,
+  MAX_HOLD,
+  refuseTiming,
+} from "../timing.ts";
 
 /**
  * Refused RCPT commands of a transaction that do not count as idle: a long list
@@ -190,17 +197,25 @@ export class ServerCommands {
       startTls: startTls !== "none" && !tls,
       mechanisms: auth ? mechanisms : [],
       xclient: this.#refuseXclient() === undefined,
+      tls,
+      latestRelease: this.#state.mayHold
+        ? formatReleaseTime(this.#state.gate!.time() + MAX_HOLD * 1000)
+        : undefined,
     });
   }
 
   // MAIL.
 
   #mail(argument: string): void {
-    const { profile } = this.#state;
-    const sender = checkMail(argument, profile);
+    const { profile, tls, mayHold, gate } = this.#state;
+    const sender = checkMail(argument, profile, { tls, mayHold });
     if (sender instanceof SmtpReply) return this.#outbox.error(sender);
     const { address, parameters } = sender;
-    const excess = this.#state.gate?.message(parameters.size ?? 0);
+    const refusal = isHeld(parameters)
+      ? refuseTiming(parameters, gate!.time())
+      : undefined;
+    if (refusal !== undefined) return this.#outbox.error(refusal);
+    const excess = gate?.message(parameters.size ?? 0);
     if (excess !== undefined) return this.#outbox.reply(excess);
     this.#decide({ effect: "ask", ask: "mail", address, parameters });
   }
@@ -431,12 +446,14 @@ function checkName(
 function checkMail(
   argument: string,
   offer: { readonly capabilities: Capabilities; readonly maxSize: number },
+  client: MailClient,
 ): Sender | SmtpReply {
-  const { senders, mailRules: rules } = offer.capabilities;
+  const { senders } = offer.capabilities;
   const known = senders.find(argument);
   if (known !== undefined) return { address: known, parameters: NONE };
   const start = pathStart(argument, /^FROM:/i);
   if (start < 0 || start === argument.length) return replies.wantFrom;
+  const rules = offer.capabilities.mailRules(client);
   const path = parsePath(argument, start, {
     kind: "reverse",
     utf8: rules.smtpUtf8,

@@ -133,8 +133,8 @@ export function accepts(verdict: Verdict): boolean {
 }
 
 /**
- * Counts messages and recipients, and refuses those beyond a limit. Answers
- * synchronously, because every message calls it.
+ * Counts messages and recipients, and refuses those beyond a limit; knows the
+ * time. Answers synchronously, because every message calls it.
  */
 export interface CountingGate {
   /**
@@ -145,6 +145,8 @@ export interface CountingGate {
   message(size: number): SmtpReply | undefined;
   /** Counts a recipient; returns the reply that refuses it, if it exceeds a limit. */
   recipient(): SmtpReply | undefined;
+  /** The time of day, in milliseconds since 1970: the machine has no clock. */
+  time(): number;
 }
 
 /** Hears what the client sends, in the order in which it is read. Must not throw. */

@@ -305,6 +305,13 @@ export class ServerState implements ServerFacts {
     return this.#gate;
   }
 
+  /** Whether the client may have messages held: it submits them, or has logged in. */
+  get mayHold(): boolean {
+    const { kind, capabilities } = this.profile;
+    return (kind.completesMessages || this.#authenticated) &&
+      this.#gate !== undefined && capabilities.has("FUTURERELEASE");
+  }
+
   get envelope(): Envelope | undefined {
     return this.#envelope;
   }

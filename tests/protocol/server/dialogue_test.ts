@@ -23,6 +23,7 @@ testDialogues([
     S: 250-SMTPUTF8
     S: 250-DSN
     S: 250-LIMITS RCPTMAX=5
+    S: 250-DELIVERBY
     S: 250 HELP
     C: MAIL FROM:<a@b.test>
     S: 250 Sender OK
@@ -107,6 +108,7 @@ testDialogues([
     S: 250-ENHANCEDSTATUSCODES
     S: 250-DSN
     S: 250-LIMITS RCPTMAX=5
+    S: 250-DELIVERBY
     S: 250-STARTTLS
     S: 250 HELP
     C: STARTTLS now

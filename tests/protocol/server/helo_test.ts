@@ -38,6 +38,7 @@ testDialogues([
     S: 250-ENHANCEDSTATUSCODES
     S: 250-DSN
     S: 250-LIMITS RCPTMAX=5
+    S: 250-DELIVERBY
     S: 250 HELP`,
   ],
 ]);

@@ -35,6 +35,7 @@ const OPTIONS: PlayOptions = {
       "SMTPUTF8",
       "DSN",
       "LIMITS",
+      "DELIVERBY",
       "HELP",
     ],
   },

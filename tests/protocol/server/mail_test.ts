@@ -61,6 +61,7 @@ testDialogues([
     S: 250-ENHANCEDSTATUSCODES
     S: 250-DSN
     S: 250-LIMITS RCPTMAX=5
+    S: 250-DELIVERBY
     S: 250 HELP
     C: MAIL  FROM: \x09a@b.test \x09SIZE=10\x09BODY=8BITMIME
     S: 250 2.1.0 ...
@@ -157,6 +158,7 @@ testDialogues([
           "SMTPUTF8",
           "DSN",
           "LIMITS",
+          "DELIVERBY",
           "HELP",
         ],
       },

@@ -13,6 +13,7 @@ import {
 /** Switched off, so that the scripts list only the extensions they test. */
 const OTHERS: readonly ExtensionKeyword[] = [
   ...["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "LIMITS"] as const,
+  ...["DELIVERBY", "REQUIRETLS"] as const,
 ];
 const OFFER = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 

@@ -22,19 +22,30 @@ export interface Unbound extends AsyncDisposable {
   readonly nameServer: string;
 }
 
-/** Starts an unbound that serves and validates `zones`, and waits until it answers. */
+/**
+ * Starts an unbound that serves and validates `zones`, and waits until it answers.
+ *
+ * @param options `isSystems`: whether it listens on port 53 of an address of the
+ * loopback, as programs want that read resolv.conf; only root may
+ */
 export async function startUnbound(
   zones: readonly UnboundZone[],
+  options: { readonly isSystems?: boolean } = {},
 ): Promise<Unbound> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await TestFolder.create());
   const files = new Map<string, string>();
   for (const zone of zones) files.set(zone.name, await writeZone(folder, zone));
-  const port = freePort();
+  const free = freePort();
+  // A free port makes an address that no other test uses.
+  const address = options.isSystems
+    ? `127.83.${free >> 8}.${free & 255}`
+    : "127.0.0.1";
+  const port = options.isSystems ? 53 : free;
   const config = await folder.write(
     "unbound.conf",
     [
-      ...serverLines(folder.path, port),
+      ...serverLines(folder.path, address, port),
       ...zones.map(({ name, signed }) =>
         signed
           ? `  trust-anchor-file: "${folder.path}/${name}.ds"`
@@ -57,15 +68,19 @@ export async function startUnbound(
   );
   const kept = stack.move();
   return {
-    nameServer: `127.0.0.1:${port}`,
+    nameServer: `${address}:${port}`,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
-function serverLines(folder: string, port: number): readonly string[] {
+function serverLines(
+  folder: string,
+  address: string,
+  port: number,
+): readonly string[] {
   return [
     "server:",
-    `  interface: 127.0.0.1@${port}`,
+    `  interface: ${address}@${port}`,
     `  port: ${port}`,
     ...["do-daemonize", "use-syslog", "do-not-query-localhost"]
       .map((name) => `  ${name}: no`),
