@@ -80,8 +80,8 @@
  * from outside; `verify FILE` says it of a message in a file, and `lookup` explains
  * the records of a domain. `examples/mail_trust.md` is the guide.
  *
- * The files of `--aliases`, `--local-recipients` and `--senders` have one name a
- * line; `examples/recipients.md` has their form.
+ * `examples/recipients.md` has the form of the files of `--aliases`,
+ * `--local-recipients` and `--senders`.
  *
  * ## A running server
  *
@@ -104,8 +104,7 @@
  * seconds. `queue show MESSAGE --content` writes the message unchanged, or at a
  * terminal without what a terminal obeys.
  *
- * The log goes to standard error: `examples/log.md` has its events, and says how to
- * find out what became of a message.
+ * The log goes to standard error; `examples/log.md` has its events.
  *
  * ## Manual pages and completion
  *
@@ -180,6 +179,9 @@
  * |---|---|---|---|
  * | `--verify none\|report\|enforce` | check SPF, DKIM, DMARC and ARC of mail from outside and say the results in Authentication-Results; enforce also refuses what fails a DMARC policy of reject; default none | `verify` | reload |
  * | `--authserv-id NAME` | this server's name in Authentication-Results; default the hostname | `authservId` | reload |
+ * | `--verify-exempt CIDR\|none` | repeatable; networks whose mail is not checked, as those of gateways; default 127.0.0.0/8, ::1, unix | `verifyExempt` | reload |
+ * | `--verify-temporary accept\|defer` | mail whose check gets no answer: take it, or have it sent again; default accept | `verifyTemporary` | reload |
+ * | `--trusted-sealer DOMAIN` | repeatable; forwarders whose ARC seal is believed: --verify enforce does not refuse their mail | `trustedSealer` | reload |
  *
  * ### Relaying
  *

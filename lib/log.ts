@@ -53,7 +53,7 @@ export type LogValue =
  * | `connect` | listener, address, port, proxy |
  * | `auth` | address, user, mechanism, result (accepted, refused), reason |
  * | `refused` | address, port, helo, tls, user, id, verb, from, recipient, reply, spf, dkim, dmarc, arc, limit, reason |
- * | `message` | id, address, helo, protocol, tls, user, from, recipient, recipients, messageId, size, spf, dkim, dmarc, arc, stored, queued, ms |
+ * | `message` | id, address, helo, protocol, tls, user, from, recipient, recipients, messageId, size, asked, spf, dkim, dmarc, arc, stored, queued, ms |
  * | `stored` | id, from, recipient, store, mailbox, result (stored, discarded, handled, failed), reason |
  * | `delivery` | id, relay, about, from, recipient, result (delivered, relayed, deferred, failed), status, reply, reason, host, address, tls, verified, remoteId, attempt, delays, nextAt |
  * | `bounce`, `notice` | id, relay, from, recipient, to, kind (failed, lost; delayed, succeeded), notice, size |

@@ -23,7 +23,7 @@ import type {
 } from "../../mod.ts";
 import { dirname, join, resolve } from "node:path";
 import { flag, one, type RawSettings } from "./arguments.ts";
-import { RELAYING } from "./serve_options.ts";
+import { RELAYING, TRUST } from "./serve_options.ts";
 import type { ServeSettings, StorePlace } from "./settings.ts";
 import { reasonOf, RunError, UsageError } from "./output.ts";
 
@@ -287,6 +287,10 @@ function isFull(error: unknown): boolean {
 const HOW_TO_RELAY: readonly string[] = Object.keys(RELAYING)
   .filter((name) => !["relay", "relay-from", "spool", "dns"].includes(name));
 
+/** Settings that say how mail is checked, not that it is checked. */
+const ABOUT_VERIFY: readonly string[] = Object.keys(TRUST)
+  .filter((name) => name !== "verify");
+
 /** A sentence for each setting that has no effect, or not the wanted one. */
 export function withoutEffect(
   raw: RawSettings,
@@ -329,6 +333,11 @@ export function withoutEffect(
     found.push(
       `${account}: no client can log in without TLS: want --cert or --self-signed, or --allow-insecure-auth`,
     );
+  }
+  if ((one(raw, "verify") ?? "none") === "none") {
+    for (const name of ABOUT_VERIFY.filter((option) => raw.has(option))) {
+      found.push(`--${name}: no mail is checked without --verify`);
+    }
   }
   if (options.certificate !== undefined && !hasTls(options)) {
     const name = raw.has("cert") ? "--cert" : "--self-signed";

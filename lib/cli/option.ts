@@ -73,6 +73,8 @@ export const BARE_NEWLINES = ["normalize", "reject", "keep"] as const;
 export const TLS_POLICIES = ["dane", "mta-sts", "none"] as const;
 /** What `--verify` may be. */
 export const VERIFY = ["none", "report", "enforce"] as const;
+/** What `--verify-temporary` may be. */
+export const ON_TEMPORARY = ["accept", "defer"] as const;
 export const EARLY_TALKERS = ["refuse", "allow"] as const;
 export const LONG_LINES = ["keep", "encode"] as const;
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;

@@ -21,6 +21,7 @@ import {
   HOSTNAME,
   LOG_LEVELS,
   LONG_LINES,
+  ON_TEMPORARY,
   type Option,
   type Options,
   POLICIES,
@@ -362,7 +363,7 @@ function limitOptions(): Options {
   return options;
 }
 
-const TRUST: Options = {
+export const TRUST: Options = {
   verify: {
     form: "one",
     choices: VERIFY,
@@ -376,6 +377,27 @@ const TRUST: Options = {
     word: "NAME",
     help: "this server's name in Authentication-Results",
     default: "the hostname",
+    isReloaded: true,
+  },
+  "verify-exempt": {
+    form: "many",
+    word: "CIDR|none",
+    help: "networks whose mail is not checked, as those of gateways",
+    default: "127.0.0.0/8, ::1, unix",
+    isReloaded: true,
+  },
+  "verify-temporary": {
+    form: "one",
+    choices: ON_TEMPORARY,
+    help: "mail whose check gets no answer: take it, or have it sent again",
+    default: "accept",
+    isReloaded: true,
+  },
+  "trusted-sealer": {
+    form: "many",
+    word: "DOMAIN",
+    help:
+      "forwarders whose ARC seal is believed: --verify enforce does not refuse their mail",
     isReloaded: true,
   },
 };

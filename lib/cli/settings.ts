@@ -28,11 +28,12 @@ import {
   MboxStore,
   type MessageStore,
 } from "../store/mod.ts";
-import type {
-  LimitOptions,
-  ListenOptions,
-  LogLevel,
-  SmtpServerOptions,
+import {
+  Address,
+  type LimitOptions,
+  type ListenOptions,
+  type LogLevel,
+  type SmtpServerOptions,
 } from "../../mod.ts";
 import {
   BARE_NEWLINES,
@@ -40,6 +41,7 @@ import {
   DEFAULT_STORE,
   EARLY_TALKERS,
   LOG_LEVELS,
+  ON_TEMPORARY,
   VERIFY,
 } from "./option.ts";
 import {
@@ -144,8 +146,16 @@ function verifySettings(raw: RawSettings): SmtpServerOptions["verify"] {
   const dmarc = word(raw, "verify", VERIFY);
   const authservId = one(raw, "authserv-id");
   parseOption("authserv-id", () => checkHostname(authservId));
+  const exempt = exemptions(raw, "verify-exempt");
+  const onTemporary = word(raw, "verify-temporary", ON_TEMPORARY);
+  const trustedSealers = raw.get("trusted-sealer")?.map((domain) =>
+    parseOption(
+      "trusted-sealer",
+      () => Address.parse(`postmaster@${domain}`).asciiDomain,
+    )
+  );
   if (dmarc === undefined || dmarc === "none") return undefined;
-  return { dmarc, authservId };
+  return { dmarc, authservId, exempt, onTemporary, trustedSealers };
 }
 
 /** The lowest level without `--log-level`: single connections are noise to a person, and facts to a program. */
@@ -306,7 +316,7 @@ function storeOf(text: string, settings: StoreSettings): MadeStore {
  * @throws {UsageError} If a value cannot be used
  */
 export function limitSettings(raw: RawSettings): LimitOptions {
-  const limits: LimitOptions = { exempt: exemptions(raw) };
+  const limits: LimitOptions = { exempt: exemptions(raw, "exempt") };
   for (const [name, { flag, kind, least }] of numberLimits()) {
     if (flag === undefined) continue;
     limits[name] = NUMBER_READERS[kind](raw, flag, least);
@@ -334,16 +344,19 @@ const NUMBER_READERS: Readonly<
   duration: (raw, flag) => duration(raw, flag, { unit: 1000, most: MAX_WAIT }),
 };
 
-/** The checked networks of `--exempt`; `[]` for the word `none`. */
-function exemptions(raw: RawSettings): readonly string[] | undefined {
-  const networks = raw.get("exempt");
+/** The checked networks of an option; `[]` for the word `none`. */
+function exemptions(
+  raw: RawSettings,
+  name: "exempt" | "verify-exempt",
+): readonly string[] | undefined {
+  const networks = raw.get(name);
   if (networks === undefined) return undefined;
   if (networks.includes("none")) {
     if (networks.length === 1) return [];
-    throw new UsageError("--exempt none: want no other network beside it");
+    throw new UsageError(`--${name} none: want no other network beside it`);
   }
   for (const network of networks) {
-    parseOption("exempt", () => parsePeers(network));
+    parseOption(name, () => parsePeers(network));
   }
   return networks;
 }

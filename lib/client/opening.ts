@@ -129,6 +129,7 @@ class Opening {
       const text = `Cannot connect to ${place}: ${errorMessage(error)}`;
       throw localError("connect", "4.4.1", { text, cause: error });
     }
+    this.#network.connected?.(this.#transport.local);
     options.onProgress?.("connected");
   }
 

@@ -18,7 +18,7 @@ import type {
   UpgradeClientOptions,
   UpgradedClient,
 } from "../net/tls_upgrade.ts";
-import type { Transport } from "../net/transport.ts";
+import type { SocketAddress, Transport } from "../net/transport.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import { CERTIFICATE_RULE, TRUSTED_RULE } from "../tls/context.ts";
 import {
@@ -212,6 +212,8 @@ export interface ClientNetwork {
   readonly upgrade?: UpgradeTransport | undefined;
   /** The name for SNI and for the certificate. Default: the host. */
   readonly serverName?: string | undefined;
+  /** Called with the address of this side as soon as a connection is open; twice if it is tried again. */
+  readonly connected?: ((local: SocketAddress) => void) | undefined;
   /** Says why a certificate is refused, whatever the policy and `onCertificate` say. */
   readonly judge?: ((peer: PeerCertificate) => string | undefined) | undefined;
 }

@@ -271,11 +271,13 @@ function refuseTls(
   { capabilities, isEncrypted }: SessionFacts,
 ): SmtpReply | undefined {
   if (!requireTls || isEncrypted && capabilities.has("REQUIRETLS")) return;
-  return new SmtpReply(
-    550,
-    isEncrypted
-      ? "REQUIRETLS support required: the server does not offer it"
-      : "REQUIRETLS support required: the session is not encrypted",
-    { enhanced: "5.7.30" },
-  );
+  return isEncrypted
+    ? new SmtpReply(
+      550,
+      "REQUIRETLS support required: the server does not offer it",
+      { enhanced: "5.7.30" },
+    )
+    : new SmtpReply(550, "Encryption needed: the session is not encrypted", {
+      enhanced: "5.7.10",
+    });
 }

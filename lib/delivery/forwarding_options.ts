@@ -91,7 +91,8 @@ export interface ForwardingOptions {
    * Rewrites a sender in a domain that is not the server's own (SRS), so that SPF
    * passes for `srs.domain`, and takes bounces to such addresses for 21 days. The
    * server must get the mail of `srs.domain`. A sender whose new address would
-   * have more than 64 bytes before the `@` stays; the log warns of it. A sender
+   * have more than 64 bytes before the `@` stays, and so does one that another host
+   * may take for a route, as `a%b.example@example.net`; the log warns of it. A sender
    * that the program has chosen (`from` of `Relays.add`) stays, too. Wants
    * `domains`. Default: senders stay.
    */

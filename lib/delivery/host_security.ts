@@ -22,6 +22,8 @@ import type {
   TlsaRecord,
 } from "../dns/outcome.ts";
 import { lookupSecureHost } from "../dns/secure.ts";
+import type { SocketAddress } from "../net/transport.ts";
+import { canonicalIp } from "../protocol/ip.ts";
 import { listsHost } from "../secure_transport/sts_policy.ts";
 import type { StsOutcome, StsPolicies } from "../secure_transport/sts_store.ts";
 import {
@@ -65,6 +67,10 @@ export interface CertificateJudge {
   readonly judge: (peer: PeerCertificate) => string | undefined;
   /** The name for SNI and for the certificate. */
   readonly serverName: string;
+  /** Takes the address of this side. */
+  readonly connected: (local: SocketAddress) => void;
+  /** The IP address of this side, for the report; unset for a unix socket. */
+  localAddress: string | undefined;
   /** What the judge has found, for the report. */
   found: TlsFailureType | undefined;
 }
@@ -196,7 +202,12 @@ export class HostSecurity {
   judgeFor(use: TlsUse): CertificateJudge {
     const made: CertificateJudge = {
       serverName: use.name,
+      localAddress: undefined,
       found: use.fault,
+      connected: ({ address }) => {
+        // The zone of a link-local address means nothing to others.
+        made.localAddress = canonicalIp(address.replace(/%.*$/, ""));
+      },
       judge: (peer) => {
         const failure = failureOf(peer, use);
         made.found ??= failure?.type;
@@ -241,6 +252,7 @@ export class HostSecurity {
         : "starttls-not-supported");
     onResult({
       ...{ destination: domain, host, address, policy: use.policy },
+      localAddress: judge.localAddress,
       outcome: failure ?? "success",
       reason: error?.message,
     });

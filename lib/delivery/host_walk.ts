@@ -45,7 +45,9 @@ import {
   lacksExtension,
   LATE,
   mayEndSession,
+  needsTls,
   noRequireTls,
+  parametersFor,
   requiresTlsOrLogin,
   SILENT,
   STOPPED,
@@ -267,7 +269,7 @@ export class HostWalk {
     if (use.action === "skip") {
       return new SmtpReply(451, use.reason, { enhanced: "4.7.5" });
     }
-    if (!this.#job.parameters.requireTls) return { addresses: reachable, use };
+    if (!needsTls(this.#job)) return { addresses: reachable, use };
     const strict = this.#security.strict(hop.host, use);
     return strict === undefined
       ? noRequireTls(`the name of host "${hop.host}" is not known for sure`)
@@ -331,7 +333,7 @@ export class HostWalk {
         await this.#times.add("connect", this.#connect(settings, place));
     } catch (error) {
       if (!(error instanceof SmtpClientError)) throw error;
-      const failure = connectFailure(error, this.#job.parameters);
+      const failure = connectFailure(error, this.#job);
       this.#fail(failure, { left, place });
       return undefined;
     }
@@ -416,8 +418,7 @@ export class HostWalk {
       return client;
     } catch (error) {
       if (error instanceof SmtpClientError) {
-        const isEncrypted = false;
-        this.#security.connected(about, { judge, isEncrypted, error });
+        this.#security.connected(about, { judge, isEncrypted: false, error });
       }
       const stopped = signal?.aborted === true && !isOverdue(signal);
       // A host whose certificate is rejected has answered, too.
@@ -435,9 +436,8 @@ export class HostWalk {
   /** Bytes of the content on the wire. */
   async #size(): Promise<number> {
     const { size, parameters } = this.#job;
-    return parameters.body === "BINARYMIME"
-      ? size
-      : await this.#options.content.wireSize(size);
+    if (parameters.body === "BINARYMIME") return size;
+    return await this.#options.content.wireSize(size);
   }
 
   async #send(
@@ -445,11 +445,11 @@ export class HostWalk {
     message: { readonly sent: readonly number[]; readonly size: number },
   ): Promise<SendResult> {
     const { sent, size } = message;
-    const { from, parameters, recipients } = this.#job;
+    const { from, recipients } = this.#job;
     const { signal, content } = this.#options;
     return await client.send({
       from,
-      parameters: { ...parameters, size },
+      parameters: { ...parametersFor(this.#job, client), size },
       to: sent.map((index) => recipients[index]!),
       data: content.data(),
       onProgress: this.#reportState,

@@ -33,10 +33,15 @@
  * {@link https://www.rfc-editor.org/rfc/rfc1047 | RFC 1047}
  */
 
+import type { SmtpClient } from "../client/client.ts";
 import type { Failure, SmtpClientError } from "../client/error.ts";
 import type { MailParameters } from "../protocol/parameters.ts";
 import { SmtpReply } from "../protocol/reply.ts";
-import { OVERDUE, type RecipientReport } from "../queue/job.ts";
+import {
+  type DeliveryJob,
+  OVERDUE,
+  type RecipientReport,
+} from "../queue/job.ts";
 
 /** The action after a failure. */
 export type Verdict = "next" | "defer" | "bounce";
@@ -112,7 +117,7 @@ export function judgeFailure(
 }
 
 /** The statuses of refusals made here, of a host that lacks what a message needs. */
-const LACKING: ReadonlySet<string> = new Set(["5.4.7", "5.7.30"]);
+const LACKING: ReadonlySet<string> = new Set(["5.4.7", "5.7.10", "5.7.30"]);
 
 /** Whether a host lacks an extension that this message needs: DELIVERBY or REQUIRETLS. */
 export function lacksExtension({ stage, reply, fromPeer }: Failure): boolean {
@@ -192,15 +197,40 @@ export function noRequireTls(reason: string): SmtpReply {
   });
 }
 
+/** The facts of a job about its TLS. */
+type TlsNeeds = Pick<DeliveryJob, "from" | "parameters">;
+
+/**
+ * Whether a message must not go without TLS. A notice has a null sender and is lost
+ * if it cannot go: it takes the best that its way has (RFC 8689 sections 4.2.1 and 5).
+ */
+export function needsTls({ from, parameters }: TlsNeeds): boolean {
+  return parameters.requireTls === true && !from.isNull;
+}
+
+/** The parameters for a session: a notice goes without REQUIRETLS where that is not to be had. */
+export function parametersFor(
+  job: TlsNeeds,
+  { tls, capabilities }: Pick<SmtpClient, "tls" | "capabilities">,
+): MailParameters {
+  const { requireTls, ...others } = job.parameters;
+  const isToBeHad = tls !== undefined && capabilities.has("REQUIRETLS");
+  return requireTls && !isToBeHad && !needsTls(job) ? others : job.parameters;
+}
+
 /** The failure of a session that did not begin. A host without TLS lacks what a message with REQUIRETLS needs. */
 export function connectFailure(
   { stage, reply, fromPeer }: SmtpClientError,
-  { requireTls }: MailParameters,
+  job: TlsNeeds,
 ): Failure {
-  if (!requireTls || stage !== "startTls" || reply.enhanced !== "4.7.4") {
+  if (!needsTls(job) || stage !== "startTls" || reply.enhanced !== "4.7.4") {
     return { stage, reply, fromPeer, broken: !fromPeer };
   }
-  const lacking = noRequireTls(reply.lines.join(" "));
+  const lacking = new SmtpReply(
+    550,
+    `Encryption needed: ${reply.lines.join(" ")}`,
+    { enhanced: "5.7.10" },
+  );
   return { stage: "mail", reply: lacking, fromPeer: false, broken: false };
 }
 

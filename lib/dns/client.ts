@@ -141,7 +141,8 @@ export interface DnsClientOptions {
   trustAd?: boolean | undefined;
   /**
    * Gets a sentence when a name server turns out not to know EDNS, once for each
-   * server. Must not throw.
+   * server; and one when a name server that is believed turns out not to validate
+   * answers, after the first few questions with `secure`. Must not throw.
    *
    * @default {a warning in the log of the server whose option this is; else none}
    */

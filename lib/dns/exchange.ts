@@ -37,6 +37,7 @@ import { type DnsFailed, failed } from "./outcome.ts";
 import { type AnyOutcome, readAnswer } from "./records.ts";
 import type { DnsResolver, DnsSeams } from "./seams.ts";
 import { Deadline } from "./single_flight.ts";
+import { ValidationWatch } from "./validation.ts";
 
 /** Options of {@linkcode FailOver}. */
 export interface FailOverOptions {
@@ -88,6 +89,8 @@ export class FailOver {
   readonly #resolver: DnsResolver;
   /** Asks on the wire; unset if a test answers every question in place of the platform. */
   readonly #edns: EdnsMemory | undefined;
+  /** Unset where warnings are not wanted. */
+  readonly #watch: ValidationWatch | undefined;
   /** The server that answered last; it is asked first. */
   #favourite: string | undefined;
 
@@ -99,6 +102,8 @@ export class FailOver {
       ((name, type, how) => Deno.resolveDns(name, type as "A", how));
     const asker = ask ?? (resolver === undefined ? askServer : undefined);
     this.#edns = asker && new EdnsMemory({ ask: asker, now, onWarning });
+    this.#watch = asker && onWarning &&
+      new ValidationWatch({ ask: asker, onWarning });
   }
 
   /** Whether one of the servers is believed that an answer is validated. */
@@ -178,14 +183,22 @@ export class FailOver {
       edns.answered(server);
       return { outcome: known };
     }
+    const began = this.#options.now();
     const answer = await edns.ask(question, attempt);
     const { message } = answer;
     const outcome = outcomeOf(question, message, server);
     const ttlMs = message.ttl * 1000;
     if (!secure) return { outcome, ttlMs };
+    const isBelieved = this.#isBelieved(server);
+    // A server without EDNS has its own warning.
+    if (answer.edns && isBelieved && outcome.status !== "failed") {
+      const leftMs = attempt.waitMs - (this.#options.now() - began);
+      const where = { server, leftMs, signal: attempt.signal };
+      await this.#watch?.answered(message.authentic, where);
+    }
     return {
       outcome: secured(outcome, {
-        secure: answer.edns && message.authentic && this.#isBelieved(server),
+        secure: answer.edns && message.authentic && isBelieved,
         canonicalName: normalizeName(message.canonicalName) ?? question.name,
       }),
       ttlMs,

@@ -68,7 +68,8 @@ export class DsnSender {
   ): Promise<SpoolAddition> {
     const { envelope } = entry;
     const { hostname, from, newId, signer, forwarder } = this.#init;
-    const to = forwarder?.returnPath(envelope.from) ?? envelope.from;
+    const { from: sender, acceptedAt } = envelope;
+    const to = forwarder?.returnPath(sender, acceptedAt) ?? sender;
     const id = newId();
     const { kind, now } = request;
     let isWhole = this.#isWholeReturned(entry, kind);

@@ -45,6 +45,11 @@ export interface MailForwarder {
     seal: Uint8Array,
     content: AsyncIterable<Uint8Array>,
   ): Promise<string>;
-  /** The address to which a DSN about a message goes: its sender before it was rewritten. */
-  returnPath(sender: string): string;
+  /**
+   * The address to which a DSN about a message goes: its sender before it was rewritten.
+   *
+   * @param acceptedAt When the message came, in milliseconds since 1970: it may
+   * wait for longer than the address is valid
+   */
+  returnPath(sender: string, acceptedAt: number): string;
 }

@@ -191,7 +191,15 @@ export class RelayQueue implements AsyncDisposable {
   }
 }
 
-const NO_CHANGE = { kind: "signed" } as const;
+/** What is changed in a message on its way into the queue. */
+interface Changes {
+  readonly from?: string | undefined;
+  readonly top?: Uint8Array<ArrayBuffer> | undefined;
+  /** What `top` is. */
+  readonly kind: "signed" | "sealed";
+}
+
+const NO_CHANGE: Changes = { kind: "signed" };
 
 /** Messages changed in parallel by a request for all messages. */
 const ACTIONS_AT_ONCE = 1000;
@@ -265,8 +273,10 @@ class QueueControl implements RelayOwner {
     }
     const tag = asJson(options.tag);
     const chosen = senderOf(options);
-    const { from = String(chosen ?? message.from), top, kind } = await this
-      .#changes(message, { recipients, hasSender: chosen !== undefined });
+    const hasSender = chosen !== undefined;
+    const changing = this.#changes(message, { recipients, hasSender });
+    const { from = String(chosen ?? message.from), top, kind } =
+      changing === undefined ? NO_CHANGE : await changing;
     const runner = this.#running(message.id);
     const id = this.#reserve(message.id);
     try {
@@ -302,24 +312,24 @@ class QueueControl implements RelayOwner {
     }
   }
 
-  /** What signing changes in mail of the server's own users, and forwarding in that of others. */
-  async #changes(
+  /**
+   * What signing changes in mail of the server's own users, and forwarding in that of
+   * others; `undefined` if neither does anything.
+   */
+  #changes(
     message: Message,
     request: ForwardRequest,
-  ): Promise<{
-    readonly from?: string | undefined;
-    readonly top?: Uint8Array<ArrayBuffer> | undefined;
-    readonly kind: "signed" | "sealed";
-  }> {
+  ): Promise<Changes> | undefined {
     const { signer, forwarder } = this.#config;
     if (message.isOwn) {
       return signer?.isActive === true
-        ? { top: await signatureOf(message, signer), kind: "signed" }
-        : NO_CHANGE;
+        ? signatureOf(message, signer).then((top) => ({ top, kind: "signed" }))
+        : undefined;
     }
-    if (forwarder?.isActive !== true) return NO_CHANGE;
-    const { from, seal } = await forwarder.forward(message, request);
-    return { from, top: seal, kind: "sealed" };
+    return forwarder?.isActive === true
+      ? forwarder.forward(message, request)
+        .then(({ from, seal }) => ({ from, top: seal, kind: "sealed" }))
+      : undefined;
   }
 
   /** Builds the options of the envelope; leaves out those that were not given. */

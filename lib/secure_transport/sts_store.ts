@@ -4,7 +4,8 @@
  *
  * A policy that was fetched once holds to its end: neither a name server nor a web
  * server that is silent, or that an attacker holds back, takes it away. A delivery
- * waits for a fetch no longer than its limit, and for a refresh not at all.
+ * waits for a fetch no longer than its limit, and as long again where many fetches
+ * are under way; for a refresh not at all.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc8461#section-5.1 | RFC 8461 section 5.1},
  * {@link https://www.rfc-editor.org/rfc/rfc8461#section-10.2 | section 10.2}
@@ -12,9 +13,11 @@
 
 import { normalizeName } from "../dns/name.ts";
 import type { DnsQuerier } from "../dns/outcome.ts";
+import { Deadline, SingleFlight } from "../dns/single_flight.ts";
 import { describeError, type Logger } from "../log.ts";
 import type { Certificate } from "../tls/certificate.ts";
 import { HttpsError, type HttpsOptions, requestHttps } from "./https.ts";
+import { Slots } from "./slots.ts";
 import { parseStsPolicy, stsId, type StsPolicy } from "./sts_policy.ts";
 import type { TlsFailureType } from "./tls_result.ts";
 
@@ -52,6 +55,8 @@ export interface StsStoreOptions {
   readonly port?: number | undefined;
   /** Whether web servers may be on this machine. Default: no. */
   readonly allowLoopback?: boolean | undefined;
+  /** Milliseconds for a fetch, and for the wait before it where many are under way. Default: 20,000. */
+  readonly timeoutMs?: number | undefined;
   /** The time of day, in milliseconds since 1970. */
   readonly now?: (() => number) | undefined;
   /** A random number from 0 to below 1. */
@@ -76,6 +81,10 @@ const MOST_FILES = 10_000;
 const LONGEST_MS = 31_557_600_000;
 /** Fetches at a time. */
 const MOST_FETCHES = 10;
+/** Milliseconds for one fetch. */
+const FETCH_MS = 20_000;
+/** Milliseconds between two warnings about one domain. */
+const QUIET_MS = 3_600_000;
 
 /** Keeps policies. */
 export class StsStore implements StsPolicies {
@@ -88,7 +97,10 @@ export class StsStore implements StsPolicies {
     string,
     { readonly until: number; readonly outcome: StsOutcome }
   >();
-  readonly #fetching = new Map<string, Promise<StsOutcome>>();
+  readonly #fetching = new SingleFlight<StsOutcome>();
+  readonly #slots = new Slots(MOST_FETCHES);
+  /** When a domain was warned of last. */
+  readonly #warned = new Map<string, number>();
   /** Whether the folder was cleared of what is old. */
   #isSwept = false;
 
@@ -115,7 +127,7 @@ export class StsStore implements StsPolicies {
       void this.#fetch(name, id);
       return foundIn(kept);
     }
-    const outcome = await abortable(this.#fetch(name, id), options.signal);
+    const outcome = await this.#fetch(name, id, options.signal);
     return outcome.status === "failed" && kept !== undefined
       ? foundIn(kept)
       : outcome;
@@ -148,43 +160,84 @@ export class StsStore implements StsPolicies {
     return undefined;
   }
 
-  /** Fetches a policy, once at a time for a domain. Never rejects. */
-  #fetch(domain: string, id: string): Promise<StsOutcome> {
+  /** Fetches a policy, once at a time for a domain. Never rejects, but for the signal. */
+  async #fetch(
+    domain: string,
+    id: string,
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<StsOutcome> {
     const before = this.#failed.get(domain);
     if (before !== undefined && this.#now() < before.until) {
-      return Promise.resolve(before.outcome);
+      return before.outcome;
     }
-    const running = this.#fetching.get(domain);
-    if (running !== undefined) return running;
-    if (this.#fetching.size >= MOST_FETCHES) {
-      return Promise.resolve({
-        status: "failed",
-        type: "sts-policy-fetch-error",
-        reason: `${MOST_FETCHES} policies are being fetched already`,
-      });
-    }
-    const fetching = this.#fetchNow(domain, id)
-      .finally(() => this.#fetching.delete(domain));
-    this.#fetching.set(domain, fetching);
-    return fetching;
+    return await this.#fetching.run(domain, {
+      start: (unwanted) => this.#fetchInTurn(domain, id, unwanted),
+      signal,
+    });
   }
 
-  async #fetchNow(domain: string, id: string): Promise<StsOutcome> {
-    const fetched = await fetchStsPolicy(domain, id, this.#options);
+  /** Fetches a policy when few others are fetched. Rejects if no delivery waits any more. */
+  async #fetchInTurn(
+    domain: string,
+    id: string,
+    unwanted: AbortSignal,
+  ): Promise<StsOutcome> {
+    using slot = await this.#slot(unwanted);
+    if (slot !== undefined) return await this.#fetchNow(domain, id, unwanted);
+    const reason =
+      `The policy of "${domain}" cannot be asked for: too many others are fetched`;
+    this.#warn(domain, reason);
+    return { status: "failed", type: "sts-policy-fetch-error", reason };
+  }
+
+  /** The permission to fetch; `undefined` if it is not to be had within the time of a fetch. */
+  async #slot(unwanted: AbortSignal): Promise<Disposable | undefined> {
+    using turn = new Deadline(this.#options.timeoutMs ?? FETCH_MS, unwanted);
+    try {
+      return await this.#slots.take(turn.signal);
+    } catch (error) {
+      if (turn.expired) return undefined;
+      throw error;
+    }
+  }
+
+  async #fetchNow(
+    domain: string,
+    id: string,
+    signal: AbortSignal,
+  ): Promise<StsOutcome> {
+    const { timeoutMs = FETCH_MS } = this.#options;
+    const options = { ...this.#options, timeoutMs, signal };
+    const fetched = await fetchStsPolicy(domain, id, options);
+    // What was broken off here says nothing about the domain.
+    signal.throwIfAborted();
     if ("status" in fetched) {
       const until = this.#now() + PAUSE_MS;
-      this.#failed.delete(domain);
-      this.#failed.set(domain, { until, outcome: fetched });
-      if (this.#failed.size > MOST_KEPT) {
-        this.#failed.delete(this.#failed.keys().next().value!);
-      }
+      put(this.#failed, domain, { until, outcome: fetched });
+      this.#warn(domain, fetched.reason);
       return fetched;
     }
     this.#failed.delete(domain);
     const kept = this.#keptSince(fetched, this.#now());
-    this.#remember(domain, kept);
+    put(this.#kept, domain, kept);
     await this.#save(domain, kept);
     return foundIn(kept);
+  }
+
+  /** Warns that a policy in force cannot be refreshed; seldom enough for a log. */
+  #warn(domain: string, reason: string): void {
+    const now = this.#now();
+    const kept = this.#kept.get(domain);
+    if (kept === undefined || kept.policy.mode === "none") return;
+    if (now < (this.#warned.get(domain) ?? -Infinity) + QUIET_MS) return;
+    put(this.#warned, domain, now);
+    const end = new Date(kept.fetchedAt + kept.policy.maxAgeMs).toISOString();
+    this.#options.log({
+      level: "warn",
+      event: "warning",
+      message:
+        `The MTA-STS policy of "${domain}" holds until ${end} and cannot be refreshed: ${reason}`,
+    });
   }
 
   #keptSince(policy: StsPolicy, fetchedAt: number): Kept {
@@ -194,14 +247,6 @@ export class StsStore implements StsPolicies {
       fetchedAt,
       refreshAt: fetchedAt + share * policy.maxAgeMs,
     };
-  }
-
-  #remember(domain: string, kept: Kept | undefined): void {
-    this.#kept.delete(domain);
-    this.#kept.set(domain, kept);
-    if (this.#kept.size > MOST_KEPT) {
-      this.#kept.delete(this.#kept.keys().next().value!);
-    }
   }
 
   // The folder.
@@ -214,7 +259,7 @@ export class StsStore implements StsPolicies {
   async #load(domain: string): Promise<Kept | undefined> {
     const path = this.#path(domain);
     const kept = path === undefined ? undefined : await this.#read(path);
-    this.#remember(domain, kept);
+    put(this.#kept, domain, kept);
     return kept;
   }
 
@@ -284,6 +329,13 @@ async function sweep(folder: string, before: number): Promise<void> {
   }
 }
 
+/** Puts an entry last, and drops the first of too many. */
+function put<V>(map: Map<string, V>, domain: string, value: V): void {
+  map.delete(domain);
+  map.set(domain, value);
+  if (map.size > MOST_KEPT) map.delete(map.keys().next().value!);
+}
+
 function foundIn({ policy }: Kept): StsOutcome {
   return policy.mode === "none"
     ? { status: "none" }
@@ -321,22 +373,5 @@ export async function fetchStsPolicy(
       ? "sts-webpki-invalid"
       : "sts-policy-fetch-error";
     return failed(type, error.message);
-  }
-}
-
-/** Follows a promise until the signal fires. */
-async function abortable<T>(
-  work: Promise<T>,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  if (signal === undefined) return await work;
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }

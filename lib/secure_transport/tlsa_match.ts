@@ -17,7 +17,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import type { TlsaRecord } from "../dns/outcome.ts";
 import { nameCovers } from "../tls/host_name.ts";
-import { readNames } from "../tls/x509_writer.ts";
+import { readCommonName, readNames } from "../tls/x509_writer.ts";
 import type { TlsFailureType } from "./tls_result.ts";
 
 /** What a certificate is checked for. */
@@ -206,7 +206,7 @@ function nameFailure(
 function subjectNames(certificate: X509Certificate): readonly string[] {
   const listed = listedNames(certificate.raw);
   if (listed.length > 0) return listed;
-  const common = /(?:^|\n)CN=([^\n]+)/.exec(certificate.subject)?.[1];
+  const common = readCommonName(certificate.raw);
   return common === undefined ? [] : [common];
 }
 

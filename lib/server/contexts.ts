@@ -513,6 +513,15 @@ export function warningsOf(options: SettledOptions): readonly string[] {
       "Mail is accepted and discarded: no store is set and no handler keeps it",
     );
   }
+  const { verify } = options;
+  if (typeof verify === "object" && verify.dmarc === "enforce") {
+    for (const check of ["spf", "dkim"] as const) {
+      if (verify[check] !== false) continue;
+      warnings.push(
+        `verify.${check} is false and verify.dmarc is "enforce": good mail that passes DMARC by ${check.toUpperCase()} alone is refused`,
+      );
+    }
+  }
   return warnings;
 }
 

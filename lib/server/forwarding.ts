@@ -16,6 +16,7 @@ import { Address } from "../protocol/address.ts";
 import { replies } from "../protocol/replies.ts";
 import type { SmtpReply } from "../protocol/reply.ts";
 import type { LocalTest } from "../session/local_domains.ts";
+import { hasRoute } from "../session/mailbox_names.ts";
 import type { ArcSealer } from "../trust/arc_seal.ts";
 import type { Srs } from "../trust/srs.ts";
 import { Watched } from "./signing.ts";
@@ -85,13 +86,15 @@ export class Forwarding implements MailForwarder {
     if (this.#srs === undefined || from.isNull || this.#init.isOurs(from)) {
       return undefined;
     }
-    const made = this.#srs.forward(from.toString());
+    const isRoute = hasRoute(from);
+    const made = isRoute ? undefined : this.#srs.forward(from.toString());
     if (made !== undefined) return made;
+    const why = isRoute ? "is a route that cannot" : "is too long to";
     this.#init.log({
       level: "warn",
       event: "warning",
       message:
-        `The sender "${from}" is too long to be rewritten, and is forwarded as it is`,
+        `The sender "${from}" ${why} be rewritten, and is forwarded as it is`,
       fields: { message: id },
     });
     return undefined;
@@ -143,8 +146,8 @@ export class Forwarding implements MailForwarder {
     }
   }
 
-  returnPath(sender: string): string {
-    return this.#srs?.reverse(sender)?.address ?? sender;
+  returnPath(sender: string, acceptedAt: number): string {
+    return this.#srs?.reverse(sender, acceptedAt)?.address ?? sender;
   }
 
   /**
@@ -161,10 +164,13 @@ export class Forwarding implements MailForwarder {
         ? replies.returnExpired
         : replies.noSuchUser;
     }
+    const original = Address.parse(outcome.address);
+    // The client chose it: it must not lead through a host that trusts this one.
+    if (hasRoute(original) && !this.#init.isOurs(original)) {
+      return replies.noSuchUser;
+    }
     const { replies: takesReplies = false } = this.#options.srs!;
-    return from.isNull || takesReplies
-      ? Address.parse(outcome.address)
-      : replies.bouncesOnly;
+    return from.isNull || takesReplies ? original : replies.bouncesOnly;
   }
 }
 

@@ -163,18 +163,21 @@ export class HandlerCalls {
     const session = this.#session;
     const original = forwarding?.recipient(address, session.envelope!.from);
     if (original instanceof SmtpReply) return original;
-    if (original !== undefined) {
-      return this.#redirected([original], address, parameters);
-    }
+    const target = original ?? address;
     const isForeign = isLocal !== undefined &&
-      !isLocal(address, session.localAddress);
-    if (isForeign && !relaying?.allows(session)) return replies.relayingDenied;
+      !isLocal(target, session.localAddress);
+    if (
+      isForeign && original === undefined && !relaying?.allows(session)
+    ) return replies.relayingDenied;
     if (domains !== undefined && !this.#fits([address], domains)) {
       return replies.tooLarge;
     }
-    return recipients !== undefined && !isForeign
-      ? this.#localRecipient(recipients, address, parameters)
-      : this.#ofHandler(address, parameters);
+    if (recipients !== undefined && !isForeign) {
+      return this.#localRecipient(recipients, { target, address }, parameters);
+    }
+    return original === undefined
+      ? this.#ofHandler(address, parameters)
+      : this.#redirected([original], address, parameters);
   }
 
   /** The handler's verdict on a recipient. */
@@ -216,17 +219,22 @@ export class HandlerCalls {
   /**
    * Decides on a recipient in a local domain. The handler sees the address as the
    * client said it, and may send the message elsewhere than the policy.
+   *
+   * @param said `address`: what the client said; `target`: that, or the sender that
+   * forwarding has made it from
    */
   async #localRecipient(
     policy: RecipientPolicy,
-    address: Address,
+    said: { readonly target: Address; readonly address: Address },
     parameters: RcptParameters,
   ): Promise<Verdict> {
     const session = this.#session;
     const { localAddress: ownIp, envelope } = session;
+    const { target, address } = said;
     const size = envelope?.parameters.size ?? 0;
-    const decided = await policy.decide(address, { ownIp, size });
-    if (decided instanceof SmtpReply) return decided;
+    const found = await policy.decide(target, { ownIp, size });
+    if (found instanceof SmtpReply) return found;
+    const decided = found ?? (target === address ? undefined : [target]);
     const { domains } = this.#context;
     if (decided && domains !== undefined && !this.#fits(decided, domains)) {
       return replies.tooLarge;

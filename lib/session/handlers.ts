@@ -320,7 +320,9 @@ export interface SmtpHandlers extends RelayHooks {
   /**
    * What became of the TLS of a connection to a next hop, or why there was no
    * connection: the policy that applied (DANE, MTA-STS or neither) and the outcome
-   * in the words of RFC 8460. Nothing waits for this handler.
+   * in the words of RFC 8460. A session that carries several messages is
+   * reported once, with the message that opened it. Nothing waits for this
+   * handler.
    *
    * @param relay The message for which the connection was made
    * @param result The host, the policy and the outcome

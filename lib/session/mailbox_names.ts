@@ -122,3 +122,11 @@ export function withoutExtension(
     return address;
   }
 }
+
+/**
+ * Whether another server may take a local part for an address beyond it, as
+ * `a%b.example`. Danger: that server may trust this one, and would relay for everyone.
+ */
+export function hasRoute({ localPart }: Address): boolean {
+  return /[@%!]/.test(localPart);
+}

@@ -10,6 +10,10 @@ import {
   type Recipient,
   StoreError,
 } from "../message/message.ts";
+import {
+  formatMailParameters,
+  type MailParameters,
+} from "../protocol/parameters.ts";
 import type { Verdict } from "../protocol/server/effects.ts";
 import { replies } from "../protocol/replies.ts";
 import { SmtpError, SmtpReply } from "../protocol/reply.ts";
@@ -55,6 +59,7 @@ export function logAccepted(
       recipients: recipients.length,
       messageId: messageIdOf(message.body.head),
       size,
+      asked: askedOf(message.parameters),
       ...provedBy(message),
       stored: stored && Object.keys(stored).length > 0 ? stored : undefined,
       queued: relays.length > 0 ? relays : undefined,
@@ -62,6 +67,19 @@ export function logAccepted(
       ms: Math.max(0, Date.now() - receivedAt.getTime()),
     }),
   });
+}
+
+/** What the client has asked of the way of a message, as it wrote it in MAIL; `undefined` for nothing. */
+function askedOf(
+  { holdFor, holdUntil, by, requireTls }: MailParameters,
+): string | undefined {
+  if ((holdFor ?? holdUntil ?? by ?? requireTls) === undefined) {
+    return undefined;
+  }
+  const asked = Object.entries({ holdFor, holdUntil, by, requireTls });
+  return formatMailParameters(
+    Object.fromEntries(asked.filter(([, value]) => value !== undefined)),
+  ).trim();
 }
 
 /** Bytes of a header block in which its Message-ID is looked for. */

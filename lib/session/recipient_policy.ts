@@ -21,15 +21,13 @@ import type { Alias, AliasTarget } from "./aliases.ts";
 import type { LocalTest } from "./local_domains.ts";
 import type { LocalRecipients } from "./local_recipients.ts";
 import { BoundedMap } from "./login_guard.ts";
-import { localName, withoutExtension } from "./mailbox_names.ts";
+import { hasRoute, localName, withoutExtension } from "./mailbox_names.ts";
 import type { RecipientTables, TableLook } from "./recipient_tables.ts";
 
 /** Most aliases of aliases. */
 const MOST_DEPTH = 10;
 /** Most addresses looked at for one recipient. */
 const MOST_STEPS = 10 * MOST_TARGETS;
-/** Signs that make a route of a local part. */
-const ROUTE = /[@%!]/;
 /** Most warnings about a table. */
 const MOST_WARNINGS = 20;
 /** Least time between two records of the same fault, in ms. */
@@ -317,13 +315,9 @@ export class RecipientPolicy {
     return undefined;
   }
 
-  /**
-   * Whether a client has chosen a local part that another server may take for an
-   * address beyond it, as `a%b.example`. Danger: that server may trust this one,
-   * and would relay for everyone.
-   */
+  /** Whether a client has chosen a route through another server. */
   #isRoute(address: Address, { ownIp }: Walk): boolean {
-    return ROUTE.test(address.localPart) &&
+    return hasRoute(address) &&
       this.#init.isLocal?.(address, ownIp) === false;
   }
 

@@ -58,9 +58,9 @@ export interface VerifyOptions {
   authservId?: string | undefined;
   /**
    * Networks whose mail is not checked: gateways and own machines, as CIDR or
-   * addresses. `[]` for none.
+   * addresses, and `"unix"` for unix sockets. `[]` for none.
    *
-   * @default {["127.0.0.0/8", "::1"]} Loopback
+   * @default {["127.0.0.0/8", "::1", "unix"]} This machine
    */
   exempt?: readonly string[] | undefined;
   /**
@@ -100,7 +100,8 @@ export interface VerifyOptions {
   timeoutMs?: number | undefined;
   /**
    * Whether SPF is checked (RFC 7208). Without it DMARC passes by DKIM only, so it
-   * and `dkim` should both be checked where `dmarc` is `"enforce"`.
+   * and `dkim` should both be checked where `dmarc` is `"enforce"`: else good mail
+   * is refused, and the server logs a warning when it starts.
    *
    * @default {true}
    */
@@ -165,5 +166,5 @@ export const VERIFY_RULE: Rule = {
 
 /** The networks in `exempt`. */
 export function exemptNetworks({ exempt }: VerifyOptions): readonly Cidr[] {
-  return (exempt ?? ["127.0.0.0/8", "::1"]).map(parsePeers);
+  return (exempt ?? ["127.0.0.0/8", "::1", "unix"]).map(parsePeers);
 }

@@ -1,7 +1,7 @@
 /**
  * Writes X.509 certificates and PKCS#10 requests in DER, and reads the fields
- * of a certificate that the platform does not expose reliably: subject, issuer
- * and alternative names. Makes no keys and no serial numbers, and asks no clock.
+ * of a certificate that the platform does not expose reliably: subject, issuer,
+ * common name and alternative names. Makes no keys and no serial numbers, and asks no clock.
  *
  * {@link https://www.rfc-editor.org/rfc/rfc5280 | RFC 5280},
  * {@link https://www.rfc-editor.org/rfc/rfc2986 | RFC 2986}
@@ -61,6 +61,7 @@ export const KEY_USAGES: readonly KeyUsage[] = Object.keys(
 ) as KeyUsage[];
 
 const SUBJECT_ALT_NAME = "2.5.29.17";
+const COMMON_NAME = "2.5.4.3";
 /** GeneralName [2] and [7], implicitly tagged. */
 const DNS_NAME = 0x82;
 const IP_ADDRESS = 0x87;
@@ -170,7 +171,7 @@ export function readNames(certificate: Uint8Array): string[] {
 
 /** Short names of the parts of a distinguished name (RFC 4514 section 3, RFC 4519). */
 const PART_NAMES: Readonly<Record<string, string>> = {
-  "2.5.4.3": "CN",
+  [COMMON_NAME]: "CN",
   "2.5.4.4": "SN",
   "2.5.4.5": "serialNumber",
   "2.5.4.6": "C",
@@ -218,17 +219,57 @@ export interface Parties {
  */
 export function readParties(certificate: Uint8Array): Parties {
   try {
-    const [body] = readValues(readValues(certificate)[0]!.content);
-    const fields = readValues(body!.content);
-    // The version, in a tag of its own, may be left out.
-    const at = fields[0]?.tag === VERSION ? 1 : 0;
-    return {
-      issuer: nameText(fields[at + 2]!.content),
-      subject: nameText(fields[at + 4]!.content),
-    };
+    const { issuer, subject } = readNameFields(certificate);
+    return { issuer: nameText(issuer), subject: nameText(subject) };
   } catch {
     return { subject: "?", issuer: "?" };
   }
+}
+
+/**
+ * The common name of a certificate's subject; of several the last one, which is
+ * the most specific. Nothing in another part of the subject can pass for it, as it
+ * can in the platform's text.
+ *
+ * @returns The name; `undefined` without one, or if it cannot be read
+ */
+export function readCommonName(certificate: Uint8Array): string | undefined {
+  let found: string | undefined;
+  try {
+    for (const set of readValues(readNameFields(certificate).subject)) {
+      for (const part of readValues(set.content)) {
+        const [id, text] = readValues(part.content);
+        if (oidText(id!.content) !== COMMON_NAME) continue;
+        const coding = STRINGS.get(text!.tag);
+        const isReadable = coding !== undefined &&
+          text!.content.length <= MAX_PART;
+        found = isReadable
+          ? new TextDecoder(coding).decode(text!.content)
+          : undefined;
+      }
+    }
+  } catch {
+    return undefined;
+  }
+  return found;
+}
+
+/**
+ * The contents of issuer and subject.
+ *
+ * @throws If the certificate is not DER
+ */
+function readNameFields(
+  certificate: Uint8Array,
+): { readonly issuer: Uint8Array; readonly subject: Uint8Array } {
+  const [body] = readValues(readValues(certificate)[0]!.content);
+  const fields = readValues(body!.content);
+  // The version, in a tag of its own, may be left out.
+  const at = fields[0]?.tag === VERSION ? 1 : 0;
+  return {
+    issuer: fields[at + 2]!.content,
+    subject: fields[at + 4]!.content,
+  };
 }
 
 /** A distinguished name as text; no part can imitate another part. */
@@ -297,7 +338,7 @@ function extension(
 
 function distinguishedName(commonName: string): Der {
   if (commonName === "") return sequence();
-  const attribute = sequence(oid("2.5.4.3"), utf8String(commonName));
+  const attribute = sequence(oid(COMMON_NAME), utf8String(commonName));
   return sequence(value(TAG.set, attribute));
 }
 

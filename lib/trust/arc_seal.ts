@@ -125,12 +125,15 @@ export class ArcSealing {
       ...before,
       [results, message, message],
     ]);
-    return [seal, message, results].map(({ text }) => `${text}\r\n`).join("");
+    const set = [seal, message, results].map(({ text }) => `${text}\r\n`);
+    return textOf(set.join(""));
   }
 
   #results(facts: SealFacts, number: number): RawField {
     const value = facts.results ?? ownResults(this.#fields, facts.authservId);
-    const text = `ARC-Authentication-Results: i=${number}; ${value}`;
+    const field = `ARC-Authentication-Results: i=${number}; ${value}`;
+    // What is signed are the bytes that are sent: a sender may be beyond ASCII.
+    const text = Buffer.from(field).toString("latin1");
     return { name: "arc-authentication-results", text, at: 0 };
   }
 
@@ -178,6 +181,11 @@ export class ArcSealing {
   }
 }
 
+/** The text of a field that has one character for each byte. */
+function textOf(field: string): string {
+  return Buffer.from(field, "latin1").toString();
+}
+
 function secondsOf(now: number): number {
   return Math.floor(now / 1000);
 }
@@ -208,7 +216,7 @@ function ownResults(
   const found: string[] = [];
   for (const field of fields) {
     if (field.name !== "authentication-results") continue;
-    const value = valueOf(field);
+    const value = textOf(valueOf(field));
     const read = parseAuthenticationResults(value);
     if (read?.authservId.toLowerCase() !== wanted) continue;
     found.push(trimSpace(value.slice(value.indexOf(";") + 1)));
@@ -315,7 +323,7 @@ export class ArcSealer {
     const fields = rawFields(former);
     const valueIn = (name: string) => {
       const field = fields.find((one) => one.name === name);
-      return field === undefined ? "" : valueOf(field);
+      return field === undefined ? "" : textOf(valueOf(field));
     };
     const [, results = ""] =
       /^\s*i=\d+;\s*(.*)$/s.exec(valueIn("arc-authentication-results")) ?? [];

@@ -190,6 +190,14 @@ export class Srs {
    */
   reverse(address: string, now: number = Date.now()): SrsOutcome | undefined {
     if (!this.isRewritten(address)) return undefined;
+    const outcome = this.#reverse(address, now);
+    // Mail that came back through another forwarder leads to an address of ours first.
+    return outcome.address === undefined
+      ? outcome
+      : this.reverse(outcome.address, now) ?? outcome;
+  }
+
+  #reverse(address: string, now: number): SrsOutcome {
     const local = address.slice(0, address.lastIndexOf("@"));
     const quoted = /^"(.*)"$/s.exec(local);
     const bare = quoted === null ? local : quoted[1]!;
@@ -198,8 +206,9 @@ export class Srs {
       const [, hash, day, domain, text] = first;
       const signed = `${day!.toUpperCase()}=${domain}=${text}`;
       if (!this.#fits(hash!, signed)) return { fault: "forged" };
-      const age = (numberOf(dayOf(now)) - numberOf(day!.toUpperCase()) +
-        CYCLE) % CYCLE;
+      // At midnight another host of ours may be ahead by a day.
+      const age = (numberOf(dayOf(now)) - numberOf(day!.toUpperCase()) + 1 +
+            CYCLE) % CYCLE - 1;
       return age > this.#validDays
         ? { fault: "expired" }
         : outcomeOf(restored(text!, domain!));

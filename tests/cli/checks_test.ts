@@ -152,6 +152,17 @@ Deno.test("withoutEffect() names the settings that do nothing", async () => {
     },
     { args: ["--sender-policy", "any"], want: [] },
     {
+      args: ["--verify-exempt", "10.0.0.0/8", "--trusted-sealer", "a.test"],
+      want: [
+        "--verify-exempt: no mail is checked without --verify",
+        "--trusted-sealer: no mail is checked without --verify",
+      ],
+    },
+    {
+      args: ["--verify", "report", "--verify-exempt", "none"],
+      want: [],
+    },
+    {
       args: ["--sender-policy", "own", "--user-messages-per-day", "9"],
       handlers: judge,
       want: [],

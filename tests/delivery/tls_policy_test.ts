@@ -4,7 +4,12 @@
  * certificate that fits, or another one.
  */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { createHash, X509Certificate } from "node:crypto";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { DnsClient } from "../../lib/dns/client.ts";
@@ -15,6 +20,7 @@ import type {
 } from "../../lib/delivery/options.ts";
 import { Address } from "../../lib/protocol/address.ts";
 import type { RecipientReport } from "../../lib/queue/job.ts";
+import { TlsDay } from "../../lib/secure_transport/tls_report.ts";
 import type { TlsResult } from "../../lib/secure_transport/tls_result.ts";
 import type { SmtpServer } from "../../lib/server/server.ts";
 import { MemoryStore } from "../../lib/store/memory_store.ts";
@@ -39,6 +45,10 @@ function digestOf(one: Certificate): string {
 
 const RIGHT = `3 0 1 ${digestOf(certificate)}`;
 const WRONG = `3 0 1 ${digestOf(other)}`;
+const LOOPBACK = "127.0.0.1";
+
+const TAKEN = /^delivered TLSv1/;
+const REFUSED = /^deferred - 4\.7\.5/;
 
 /** A host, the DNS around it, and what was found about its TLS. */
 interface World extends AsyncDisposable {
@@ -138,6 +148,33 @@ Deno.test("DANE: the certificate that a secure record names is taken", async () 
   assertEquals(result?.policy.type, "tlsa");
   assertEquals(result?.policy.domain, "mx.dest.test");
   assertEquals(result?.policy.lines, [RIGHT, WRONG].sort());
+  assertEquals([result?.address, result?.localAddress], [LOOPBACK, LOOPBACK]);
+});
+
+Deno.test("A session that carries a second message has one result", async () => {
+  await using world = await start();
+  for (const _ of [1, 2]) assertMatch(words(await world.deliver()), TAKEN);
+  assertEquals(world.results.length, 1);
+  assertEquals(world.store.messages.length, 2);
+});
+
+Deno.test("A report on TLS has the addresses of both sides", async () => {
+  await using world = await start();
+  world.zone[tlsaOf(world)] = { records: [WRONG], secure: true };
+  assertMatch(words(await world.deliver()), REFUSED);
+  const day = new TlsDay("2026-11-30", "a1");
+  for (const result of world.results) day.add(result);
+  // As it is read after a restart, too.
+  for (const one of [day, TlsDay.parse(day.toText())]) {
+    const head = {
+      organization: "A",
+      contact: "a@a.test",
+      submitter: "a.test",
+    };
+    const report = JSON.stringify(one.report("dest.test", head));
+    assertStringIncludes(report, `"sending-mta-ip":"${LOOPBACK}"`);
+    assertStringIncludes(report, `"receiving-ip":"${LOOPBACK}"`);
+  }
 });
 
 Deno.test("DANE: another certificate defers, and no message is sent", async () => {
@@ -341,9 +378,6 @@ interface Row {
   /** The TLSA question must not be sent. */
   readonly silent?: true;
 }
-
-const TAKEN = /^delivered TLSv1/;
-const REFUSED = /^deferred - 4\.7\.5/;
 
 /** One zone, with records at the host's name. */
 const at =

@@ -1531,8 +1531,8 @@ const RECIPIENTS: readonly Mutation[] = [
   ...of("session/recipient_policy.ts", "attacks/relaying_by_aliases", [
     [
       "a catch-all hands routes on",
-      "return ROUTE.test(address.localPart) &&",
-      "return false && ROUTE.test(address.localPart) &&",
+      "return hasRoute(address) &&",
+      "return false && hasRoute(address) &&",
     ],
   ]),
   ...of("protocol/server/rewriting.ts", "session/redirect", [
@@ -1589,6 +1589,73 @@ const TRUST: readonly Mutation[] = [
     [
       "a question without permission for UDP ends the process",
       "if (!maySendDatagrams(options)) return await askByStream(question, options);",
+      "",
+    ],
+  ]),
+  ...of("dns/exchange.ts", "dns/secure", [
+    [
+      "AD is believed from any machine",
+      "return this.#options.trustAd || isLoopback(address);",
+      "return address.length > 0;",
+    ],
+    [
+      "trustAd is without effect",
+      "return this.#options.trustAd || isLoopback(address);",
+      "return isLoopback(address);",
+    ],
+    [
+      "AD of a server on the loopback is not believed",
+      "return this.#options.trustAd || isLoopback(address);",
+      "return this.#options.trustAd && isLoopback(address);",
+    ],
+    [
+      "a server that is not believed gets secure questions, too",
+      "const servers = believed.length > 0 ? believed : all;",
+      "const servers = believed.length > all.length ? believed : all;",
+    ],
+    [
+      "an answer without AD is secure",
+      "secure: answer.edns && message.authentic && isBelieved,",
+      "secure: answer.edns && isBelieved,",
+    ],
+  ]),
+  ...of("dns/exchange.ts", "dns/edns", [
+    [
+      "an answer without EDNS may be secure",
+      "secure: answer.edns && message.authentic && isBelieved,",
+      "secure: message.authentic && isBelieved,",
+    ],
+  ]),
+  ...of("dns/secure.ts", "dns/secure", [
+    [
+      "a failed question for an alias makes a host insecure",
+      'if (alias.status === "failed") return { addresses: alias, bases: [] };',
+      "",
+    ],
+    [
+      "TLSA records are asked for below an insecure alias",
+      "return { addresses, bases: isSecure ? [name] : [] };",
+      "return { addresses, bases: isSecure || name ? [name] : [] };",
+    ],
+  ]),
+  ...of("dns/validation.ts", "dns/validation", [
+    [
+      "domains without DNSSEC make a server one that does not validate",
+      "if (authentic) return;",
+      "void authentic;",
+    ],
+  ]),
+  ...of("secure_transport/slots.ts", "secure_transport/sts_store", [
+    [
+      "a slot goes to one that has left the line",
+      "if (this.#line.delete(resolve)) reject(signal.reason);",
+      "reject(signal.reason);",
+    ],
+  ]),
+  ...of("delivery/host_security.ts", "delivery/tls_policy", [
+    [
+      "a report on TLS lacks the sender's address",
+      "localAddress: judge.localAddress,",
       "",
     ],
   ]),
@@ -1830,6 +1897,30 @@ const TRUST: readonly Mutation[] = [
       "new FieldPicker(fields)",
     ],
   ]),
+  ...of("server/forwarding.ts", "attacks/relaying_by_senders", [
+    [
+      "a bounce leads through a host that trusts this one",
+      "if (hasRoute(original) && !this.#init.isOurs(original)) {",
+      "if (false) {",
+    ],
+    [
+      "a route is rewritten, and its bounces are lost",
+      "const isRoute = hasRoute(from);",
+      "const isRoute = false;",
+    ],
+    [
+      "a DSN about mail that waited goes to an address that has expired",
+      "this.#srs?.reverse(sender, acceptedAt)",
+      "this.#srs?.reverse(sender)",
+    ],
+  ]),
+  ...of("session/handler_calls.ts", "attacks/relaying_by_senders", [
+    [
+      "a bounce goes to a mailbox that does not exist",
+      "      !isLocal(target, session.localAddress);",
+      "      !isLocal(address, session.localAddress) || original !== undefined;",
+    ],
+  ]),
   ...of("server/forwarding.ts", "server/forwarding", [
     [
       "mail for a host behind this one gets another sender",
@@ -1860,8 +1951,8 @@ const TRUST: readonly Mutation[] = [
   ...of("dsn/sender.ts", "server/forwarding", [
     [
       "a DSN about forwarded mail comes back to this server",
-      "const to = forwarder?.returnPath(envelope.from) ?? envelope.from;",
-      "const to = envelope.from;",
+      "const to = forwarder?.returnPath(sender, acceptedAt) ?? sender;",
+      "const to = sender;",
     ],
   ]),
   ...of("delivery/signing.ts", "server/forwarding", [
@@ -1887,6 +1978,16 @@ const TRUST: readonly Mutation[] = [
   ]),
   ...of("trust/srs.ts", "trust/srs", [
     [
+      "mail that came back through another forwarder has no way back",
+      ": this.reverse(outcome.address, now) ?? outcome;",
+      ": outcome;",
+    ],
+    [
+      "what a host with a fast clock has made at midnight is refused",
+      "            CYCLE) % CYCLE - 1;",
+      "            CYCLE - 1) % CYCLE;",
+    ],
+    [
       "a forged hash leads somewhere",
       "if (!this.#fits(hash!, signed)) return",
       "if (false) return",
@@ -1903,6 +2004,11 @@ const TRUST: readonly Mutation[] = [
     ],
   ]),
   ...of("trust/arc_seal.ts", "trust/arc_messages", [
+    [
+      "a seal covers other bytes than are sent",
+      'Buffer.from(field).toString("latin1")',
+      "field",
+    ],
     [
       "a chain that could not be checked is sealed",
       ' || result === "temperror") return "";',
@@ -2021,6 +2127,30 @@ const TRUST: readonly Mutation[] = [
       "a policy holds for ever",
       "if (this.#now() < known.fetchedAt + known.policy.maxAgeMs) return known;",
       "return known;",
+    ],
+    [
+      "a fetch that was broken off counts as the domain's failure",
+      'signal.throwIfAborted();\n    if ("status" in fetched) {',
+      'if ("status" in fetched) {',
+    ],
+    [
+      "a policy that cannot be refreshed is logged each time",
+      "if (now < (this.#warned.get(domain) ?? -Infinity) + QUIET_MS) return;",
+      "",
+    ],
+  ]),
+  ...of("secure_transport/tlsa_match.ts", "secure_transport/tlsa_match", [
+    [
+      "the platform's text of a subject counts",
+      "const common = readCommonName(certificate.raw);",
+      "const common = /(?:^|\\n)CN=([^\\n]+)/.exec(certificate.subject)?.[1];",
+    ],
+  ]),
+  ...of("server/contexts.ts", "server/verify", [
+    [
+      "checks that are off beside enforce are not told",
+      "if (verify[check] !== false) continue;",
+      "continue;",
     ],
   ]),
   ...of("delivery/service.ts", "delivery/reporting", [

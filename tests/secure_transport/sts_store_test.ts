@@ -3,7 +3,7 @@
  * they hold.
  */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { DnsQuerier } from "../../lib/dns/outcome.ts";
 import {
   type StsOutcome,
@@ -12,6 +12,7 @@ import {
 } from "../../lib/secure_transport/sts_store.ts";
 import { Certificate } from "../../lib/tls/certificate.ts";
 import { TestFolder } from "../support/folder.ts";
+import { until } from "../support/wait.ts";
 
 const HOST = "mta-sts.dest.test";
 const right = await Certificate.selfSigned({ names: [HOST] });
@@ -98,6 +99,154 @@ Deno.test("A policy is fetched once, and holds for its time", async () => {
   assertEquals(await mode(store), "enforce");
   world.now += 1_000_000;
   assertEquals(await mode(store), "none");
+});
+
+/** A DNS in which every domain of `test` has a record, and some have a web server that never answers. */
+function crowd(slow: (name: string) => boolean): DnsQuerier & {
+  /** The web servers that were asked for, in order. */
+  readonly asked: string[];
+  /** The signals of those that never answer. */
+  readonly held: AbortSignal[];
+} {
+  const asked: string[] = [];
+  const held: AbortSignal[] = [];
+  return {
+    ...{ asked, held },
+    query(type, name, { signal } = {}) {
+      if (type === "TXT") {
+        const records = ["v=STSv1; id=a1"];
+        return Promise.resolve({ status: "found", records } as never);
+      }
+      if (type === "AAAA") {
+        return Promise.resolve(
+          { status: "none", why: "no-such-record" } as never,
+        );
+      }
+      asked.push(name);
+      if (!slow(name)) {
+        return Promise.resolve(
+          { status: "found", records: ["127.0.0.1"] } as never,
+        );
+      }
+      const { promise, reject } = Promise.withResolvers<never>();
+      held.push(signal!);
+      signal!.addEventListener("abort", () => reject(signal!.reason));
+      return promise;
+    },
+  };
+}
+
+Deno.test("A fetch waits while ten others are under way, and ends with its delivery", async () => {
+  await using world = start();
+  const dns = crowd((name) => name !== HOST);
+  const store = world.store({ dns });
+  const stop = new AbortController();
+  const { signal } = stop;
+  const slow = Array.from(
+    { length: 12 },
+    (_, at) => store.policyFor(`slow${at}.test`, { signal }),
+  );
+  const ended = Promise.allSettled(slow);
+  await until(() => dns.asked.length === 10);
+  // The next two wait, and this one behind them.
+  const waiting = mode(store);
+  // It does not wait for those that have left the line, but for one that has left
+  // its fetch.
+  stop.abort(new Error("Stopped"));
+  assertEquals(await waiting, "enforce");
+  assertEquals(dns.asked.length, 11);
+  assertEquals(dns.held.map(({ aborted }) => aborted), Array(10).fill(true));
+  for (const { status } of await ended) assertEquals(status, "rejected");
+  // A fetch that was broken off is no failure of its domain, and leaves its place.
+  const again = new AbortController();
+  const second = Array.from({ length: 10 }, async (_, at) => {
+    const name = `slow${at}.test`;
+    await store.policyFor(name, { signal: again.signal });
+  });
+  const over = Promise.allSettled(second);
+  await until(() => dns.asked.length === 21);
+  again.abort(new Error("Stopped"));
+  for (const { status } of await over) assertEquals(status, "rejected");
+});
+
+Deno.test("A fetch of two deliveries goes on if one of them ends", async () => {
+  await using world = start();
+  const store = world.store();
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  world.answer = async () => {
+    begun.resolve();
+    await go.promise;
+    return new Response(POLICY);
+  };
+  const stop = new AbortController();
+  const first = store.policyFor("dest.test", { signal: stop.signal });
+  const second = mode(store);
+  await begun.promise;
+  stop.abort(new Error("Stopped"));
+  await assertRejects(() => first, Error, "Stopped");
+  go.resolve();
+  assertEquals(await second, "enforce");
+  assertEquals(world.requests.length, 1);
+});
+
+Deno.test("A fetch whose turn does not come fails in its time, and the next one is tried at once", async () => {
+  await using world = start();
+  const dns = crowd(() => true);
+  const store = world.store({ dns, timeoutMs: 50 });
+  const names = Array.from({ length: 100 }, (_, at) => `slow${at}.test`);
+  const outcomes = await Promise.all(names.map((one) => store.policyFor(one)));
+  const late = outcomes.findIndex((one) =>
+    one.status === "failed" &&
+    one.reason.endsWith("too many others are fetched")
+  );
+  assertEquals(words(outcomes[late]!), "sts-policy-fetch-error");
+  const host = `mta-sts.${names[late]}`;
+  assert(!dns.asked.includes(host));
+  await store.policyFor(names[late]!);
+  assert(dns.asked.includes(host));
+});
+
+Deno.test("A policy that cannot be refreshed is logged, once an hour", async () => {
+  await using world = start();
+  const messages: string[] = [];
+  const store = world.store({
+    log: ({ level, message }) => void messages.push(`${level}: ${message}`),
+  });
+  const long = POLICY.replace("max_age: 1000", "max_age: 86400");
+  world.answer = () => new Response(long);
+  assertEquals(await mode(store), "enforce");
+  world.answer = () => new Response("gone", { status: 503 });
+  world.texts = ["v=STSv1; id=a2"];
+  for (const wait of [0, 300_000, 3_299_999, 300_000]) {
+    world.now += wait;
+    assertEquals(await mode(store), "enforce");
+  }
+  assertEquals(world.requests.length, 5);
+  assertEquals(messages.length, 2);
+  assertEquals(
+    messages[0],
+    'warn: The MTA-STS policy of "dest.test" holds until 2026-12-01T00:00:00.000Z and cannot be refreshed: The policy of "dest.test" has status 503, want 200',
+  );
+});
+
+Deno.test("Nothing is logged of a domain whose policy is not in force", async () => {
+  await using world = start();
+  const messages: string[] = [];
+  const log: StsStoreOptions["log"] = ({ message }) =>
+    void messages.push(message);
+  const store = world.store({ log });
+  world.answer = () => new Response("gone", { status: 503 });
+  assertEquals(await mode(store), "sts-policy-fetch-error");
+  world.now += 300_000;
+  world.answer = () =>
+    new Response("version: STSv1\nmode: none\nmax_age: 86400\n");
+  assertEquals(await mode(store), "none");
+  world.texts = ["v=STSv1; id=a2"];
+  world.answer = () => new Response("gone", { status: 503 });
+  assertEquals(await mode(store), "none");
+  assertEquals(world.requests.length, 3);
+  assertEquals(messages, []);
 });
 
 Deno.test("Without a record no policy is asked for", async () => {

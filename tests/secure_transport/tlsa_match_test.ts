@@ -181,6 +181,14 @@ Deno.test("Bytes that are no certificate are refused", () => {
   assertEquals(failure([new Uint8Array(10)], records), "validation-failure");
 });
 
+/** What is wrong with a certificate that its own record of usage 2 names, for a host. */
+function failureAs(name: string, der: Uint8Array): string | undefined {
+  const data = createHash("sha256").update(der).digest("hex");
+  const records = [{ usage: 2, selector: 0, matching: 1, data }];
+  const now = Date.parse(new X509Certificate(der).validFrom);
+  return tlsaFailure([der], { records, names: [name], now })?.type;
+}
+
 Deno.test("A name of another kind in a certificate is no host name", () => {
   // For evil.test, with the URI http://x/DNS:victim.test.
   const der = Uint8Array.fromBase64(
@@ -195,11 +203,44 @@ Deno.test("A name of another kind in a certificate is no host name", () => {
       "bppSDb61jnL0ZtBPCoKRZwv1QohqBGUeuZG6+tpjAiEAo1NhRVvvj18Oyzrb" +
       "wmbcC/EE39tHkRmovWAkKBHTurs=",
   );
-  const data = createHash("sha256").update(der).digest("hex");
-  const records = [{ usage: 2, selector: 0, matching: 1, data }];
-  const now = Date.parse(new X509Certificate(der).validFrom);
-  const typeFor = (name: string) =>
-    tlsaFailure([der], { records, names: [name], now })?.type;
+  const typeFor = (name: string) => failureAs(name, der);
   assertEquals(typeFor("evil.test"), undefined);
   assertEquals(typeFor("victim.test"), "certificate-host-mismatch");
+});
+
+Deno.test("Without alternative names the common name counts, and no other part of the subject", () => {
+  // O=x{line end}CN=victim.test, OU=x\\, CN=victim.test, CN=first.test, CN=own.test
+  const der = Uint8Array.fromBase64(
+    "MIICEzCCAbmgAwIBAgIUUkDNSj4HFLMUj537v4lbyvVaAPcwCgYIKoZIzj0E" +
+      "AwIwXzEZMBcGA1UECgwQeApDTj12aWN0aW0udGVzdDEaMBgGA1UECwwReCwg" +
+      "Q049dmljdGltLnRlc3QxEzARBgNVBAMMCmZpcnN0LnRlc3QxETAPBgNVBAMM" +
+      "CG93bi50ZXN0MB4XDTI2MTIwMTAzMjcxN1oXDTI2MTIwNjAzMjcxN1owXzEZ" +
+      "MBcGA1UECgwQeApDTj12aWN0aW0udGVzdDEaMBgGA1UECwwReCwgQ049dmlj" +
+      "dGltLnRlc3QxEzARBgNVBAMMCmZpcnN0LnRlc3QxETAPBgNVBAMMCG93bi50" +
+      "ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEWW8co5Eif4mwQuEqrvbg" +
+      "QolA0VVEuvXavl0xPOrN4WlVRzZXs5Z8ss03+nq4PMqb4nqLZzPcO56u0kmS" +
+      "pJiB2qNTMFEwHQYDVR0OBBYEFH3r1qKgnpIaOvDVbCaO5UFge6ERMB8GA1Ud" +
+      "IwQYMBaAFH3r1qKgnpIaOvDVbCaO5UFge6ERMA8GA1UdEwEB/wQFMAMBAf8w" +
+      "CgYIKoZIzj0EAwIDSAAwRQIhAM+xPM3SflpYO50RhkDrdwoJe6rEVda+p0fR" +
+      "G0coC773AiAIAqoKLxFP6i4ec/azT4skRqPu/T52pQcocz2Cpies3g==",
+  );
+  assertEquals(failureAs("own.test", der), undefined);
+  for (const name of ["victim.test", "first.test", "x"]) {
+    assertEquals(failureAs(name, der), "certificate-host-mismatch");
+  }
+  // O=x, OU=a + CN=own.test
+  const joined = Uint8Array.fromBase64(
+    "MIIBpzCCAU2gAwIBAgIUMDeuy3t3ITTBin6yCzA5qYAz4MgwCgYIKoZIzj0E" +
+      "AwIwKTEKMAgGA1UECgwBeDEbMAgGA1UECwwBYTAPBgNVBAMMCG93bi50ZXN0" +
+      "MB4XDTI2MTIwMTAzMjcxOFoXDTI2MTIwNjAzMjcxOFowKTEKMAgGA1UECgwB" +
+      "eDEbMAgGA1UECwwBYTAPBgNVBAMMCG93bi50ZXN0MFkwEwYHKoZIzj0CAQYI" +
+      "KoZIzj0DAQcDQgAEWW8co5Eif4mwQuEqrvbgQolA0VVEuvXavl0xPOrN4WlV" +
+      "RzZXs5Z8ss03+nq4PMqb4nqLZzPcO56u0kmSpJiB2qNTMFEwHQYDVR0OBBYE" +
+      "FH3r1qKgnpIaOvDVbCaO5UFge6ERMB8GA1UdIwQYMBaAFH3r1qKgnpIaOvDV" +
+      "bCaO5UFge6ERMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIh" +
+      "APVrD6q6YK9U5qJwI0bMG+dOoNlFxJm7skS1dPTq6ZEeAiBm8dQQUinTTS/O" +
+      "48GG2ewA08zvNiz1toMdklH03SnhsQ==",
+  );
+  assertEquals(failureAs("own.test", joined), undefined);
+  assertEquals(failureAs("a", joined), "certificate-host-mismatch");
 });

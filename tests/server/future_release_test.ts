@@ -123,6 +123,8 @@ for (const threads of [0, 2]) {
     });
     assert(accepted);
     assertEquals(pair.nearStore.messages.length, 0);
+    const record = pair.records.find(({ event }) => event === "message");
+    assertEquals(record?.fields?.["asked"], `HOLDFOR=${TEN_DAYS}`);
     const [local, away] = [...pair.near.relays];
     assertEquals(
       [...pair.near.relays].flatMap(({ recipients }) =>

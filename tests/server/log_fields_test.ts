@@ -164,7 +164,7 @@ for (const threads of [0, 2]) {
     }
     const message = records.find(({ event }) => event === "message")!;
     // Without TLS, and of a client whose mail is not checked.
-    const absent = ["tls", "spf", "dkim", "dmarc", "arc"];
+    const absent = ["tls", "asked", "spf", "dkim", "dmarc", "arc"];
     assertEquals(
       Object.keys(message.fields!),
       EVENTS.get("message")![1]!.split(", ")

@@ -332,3 +332,25 @@ Deno.test("A handler may ask for SPF first when the checks without it are over",
   assertMatch(await send(verifier, { from: "eve@bad.test" }), /^250 /);
   assertEquals(results, ["fail"]);
 });
+
+Deno.test("A server says at its start that a check which is off makes DMARC refuse good mail", async () => {
+  const warnings = async (verify: boolean | VerifyOptions) => {
+    const records: LogRecord[] = [];
+    await using server = new SmtpServer({
+      ...{ verify, listen: [{ host: "127.0.0.1", port: 0 }] },
+      store: new MemoryStore(),
+      log: (record) => records.push(record),
+    });
+    await server.start();
+    return records.filter(({ level }) => level === "warn")
+      .map(({ message }) => message);
+  };
+  const text = (check: string) =>
+    `verify.${check} is false and verify.dmarc is "enforce": good mail that passes DMARC by ${check.toUpperCase()} alone is refused`;
+  const dmarc = "enforce";
+  assertEquals(await warnings({ dmarc, spf: false }), [text("spf")]);
+  assertEquals(await warnings({ dmarc, dkim: false }), [text("dkim")]);
+  for (
+    const verify of [true, { dmarc }, { spf: false }, { dkim: false }] as const
+  ) assertEquals(await warnings(verify), []);
+});

@@ -15,7 +15,7 @@ import {
 import { readArcChain } from "../../lib/trust/arc_set.ts";
 import { rawFields, valueOf } from "../../lib/trust/canonical_header.ts";
 import { parseTagList } from "../../lib/trust/tag_list.ts";
-import { bytesOf, textOf } from "../support/bytes.ts";
+import { bytesOf, textOf, utf8 } from "../support/bytes.ts";
 import { textTable } from "../support/dkim.ts";
 
 const DATA = new URL("data/arc/", import.meta.url);
@@ -77,11 +77,12 @@ const MESSAGE = "Received: from x by y; now\r\nFrom: ann@a.test\r\n" +
   "DKIM-Signature: v=1; a=x\r\nAuthentication-Results: a.test; spf=pass\r\n" +
   "Subject: Hi\r\n\r\nHello\r\n";
 
+const options = { domain: "a.test", selector: "s", key };
+
 async function seal(
   message: string,
   result: SealFacts["arc"]["result"],
 ): Promise<string> {
-  const options = { domain: "a.test", selector: "s", key };
   const facts = { arc: { result }, authservId: "a.test" };
   return await sealArc(bytesOf(message), options, facts);
 }
@@ -90,6 +91,21 @@ function tagsOf(set: string, name: string) {
   const field = rawFields(bytesOf(set)).find((one) => one.name === name)!;
   return parseTagList(valueOf(field)).tags!;
 }
+
+Deno.test("A seal fits results beyond ASCII, given or in the message", async () => {
+  const field = "a.test; spf=pass smtp.mailfrom=j\u00f6rg@b.test";
+  const facts = { arc: { result: "none" }, authservId: "a.test" } as const;
+  const table = [
+    [MESSAGE, { ...facts, results: field }],
+    [`Authentication-Results: ${field}\r\n${MESSAGE}`, facts],
+  ] as const;
+  for (const [message, known] of table) {
+    const set = await sealArc(utf8(message), options, known);
+    assert(set.includes("smtp.mailfrom=j\u00f6rg@b.test"), set);
+    const { result, reason } = await verifyArc(utf8(set + message), { dns });
+    assertEquals(result, "pass", reason);
+  }
+});
 
 Deno.test("A chain has fifty sets at most, all of which are checked", async () => {
   let message = MESSAGE;

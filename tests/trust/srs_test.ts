@@ -51,6 +51,24 @@ Deno.test("The sender of another forwarder leads back to the first one", () => {
   assertEquals(first.reverse(one, NOW), { address: "ann@example.com" });
 });
 
+Deno.test("What came back through another forwarder leads to the first sender", () => {
+  const other = new Srs({
+    domain: "o.test",
+    secrets: ["another secret, long"],
+  });
+  const one = srs.forward("eve@a.test", NOW)!;
+  const three = srs.forward(other.forward(one, NOW)!, NOW)!;
+  assert(three.startsWith("SRS1="), three);
+  assertEquals(srs.reverse(three, NOW), { address: "eve@a.test" });
+  assertEquals(srs.reverse(three, NOW + 30 * DAY), { fault: "expired" });
+  // The hash of the other one is checked, too.
+  const forged = srs.forward(
+    `SRS1=x=${OURS}==AAAAAAAA=AA=a.test=eve@o.test`,
+    NOW,
+  )!;
+  assertEquals(srs.reverse(forged, NOW), { fault: "forged" });
+});
+
 Deno.test("What other programs have rewritten has hashes of any kind", () => {
   for (
     const [address, first] of [
@@ -135,6 +153,12 @@ Deno.test("A forged or old address goes nowhere", () => {
   assertEquals(srs.reverse(`ann@${OURS}`, NOW), undefined);
   const other = new Srs({ domain: OURS, secrets: ["another secret, long"] });
   assertEquals(other.reverse(sender, NOW), forged);
+});
+
+Deno.test("At midnight a host whose clock is ahead makes no expired address", () => {
+  const sender = srs.forward("ann@a.test", NOW)!;
+  assertEquals(srs.reverse(sender, NOW - 1), { address: "ann@a.test" });
+  assertEquals(srs.reverse(sender, NOW - 2 * DAY), { fault: "expired" });
 });
 
 Deno.test("A new secret keeps the old addresses valid", () => {
